@@ -1,0 +1,1 @@
+"""Tasks times models to per-query scores to a comparison."""

@@ -1,0 +1,1 @@
+"""One merging method per file."""

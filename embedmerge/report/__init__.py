@@ -1,0 +1,1 @@
+"""Results to what people read: terminal table, JSON, HTML page, model card."""

@@ -1,0 +1,82 @@
+"""What a report holds, whatever form it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedmerge.evaluation.compare import Comparison
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """A source as the report names it.
+
+    Attributes:
+        name: Name in the recipe.
+        role: `base`, `target` or `peer`.
+        location: Folder or hub id as the recipe gives it.
+        revision: Commit for a hub id, else None.
+        sha256: Digest over the source's weight files.
+        license: Licence the source's card states, else None.
+    """
+
+    name: str
+    role: str
+    location: str
+    revision: str | None
+    sha256: str
+    license: str | None = None
+
+
+@dataclass(frozen=True)
+class WeightingRecord:
+    """How the weights were chosen.
+
+    Attributes:
+        strategy: `explicit`, `cocktail` or `uniform`.
+        parameters: The strategy's parameters with every default filled in.
+        examples: Number of examples used, 0 where the strategy needs none.
+        losses: Mean loss of each source on the examples; empty where none was computed.
+        losses_se: Standard error of each mean loss; empty likewise.
+    """
+
+    strategy: str
+    parameters: dict[str, Any]
+    examples: int
+    losses: dict[str, float]
+    losses_se: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run.
+
+    Attributes:
+        tool: `embedmerge` and its version.
+        title: Name of the recipe.
+        method: Merging method.
+        method_parameters: Its parameters.
+        sources: Base first, then the experts in the recipe's order.
+        weighting: How the weights were chosen.
+        weights: Weight of every source, by name, in the order of `sources`.
+        comparison: Scores of all models, or None where the recipe names no task.
+        encoding: Settings the texts were encoded with (precision, maximum length).
+        notes: Things found on the way that the reader should know, such as qrels that name unknown documents.
+        model_sha256: Digest over the merged model's weight files.
+        versions: Versions of the libraries that made the numbers.
+    """
+
+    tool: str
+    title: str
+    method: str
+    method_parameters: dict[str, Any]
+    sources: tuple[SourceRecord, ...]
+    weighting: WeightingRecord
+    weights: dict[str, float]
+    comparison: Comparison | None
+    encoding: dict[str, Any]
+    notes: tuple[str, ...]
+    model_sha256: str
+    versions: dict[str, str]

@@ -1,0 +1,1 @@
+"""Choosing coefficients from examples."""
