@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.stats import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 Side = Literal["target", "general"]
 SIDES: tuple[Side, ...] = ("target", "general")
+RESAMPLES = 2000
+SMALLEST_GAIN = 0.5  # points; a share of less than this says nothing
 
 
 @dataclass(frozen=True)
@@ -109,3 +114,150 @@ class Comparison:
     means: dict[Side, dict[str, Cell]]
     gain_kept: float | None
     verdict: tuple[str, ...]
+
+
+def compare(
+    scores: Mapping[str, Sequence[TaskScores]],
+    base: str | None = None,
+    fine_tune: str | None = None,
+    merged: str | None = None,
+) -> Comparison:
+    """Put models side by side.
+
+    Args:
+        scores: Model -> its scores on the same tasks in the same order.
+        base: Name of the base among them.
+        fine_tune: Name of the target expert among them.
+        merged: Name of the merged model among them.
+
+    Returns:
+        Every difference is paired by query; its interval is a percentile bootstrap over queries, in
+        means of several tasks with each task resampled on its own.
+    """
+    paired = _Paired(scores)
+    by_side = [(side, [index for index, task in enumerate(paired.tasks) if task.side == side]) for side in SIDES]
+    tasks = tuple(
+        ComparedTask(
+            paired.tasks[index].task,
+            paired.tasks[index].split,
+            side,
+            paired.tasks[index].queries,
+            {model: paired.cell(model, [index], base, fine_tune) for model in scores},
+        )
+        for side, indices in by_side
+        for index in indices
+    )
+    means: dict[Side, dict[str, Cell]] = {
+        side: {model: paired.cell(model, indices, base, fine_tune) for model in scores}
+        for side, indices in by_side
+        if indices
+    }
+    kept = _gain_kept(means, base, fine_tune, merged)
+    verdict = _verdict(means, base, fine_tune, merged, kept)
+    return Comparison(tuple(scores), base, fine_tune, merged, tasks, means, kept, verdict)
+
+
+class _Paired:
+    """Scores of several models, aligned by task and query."""
+
+    def __init__(self, scores: Mapping[str, Sequence[TaskScores]]) -> None:
+        self._scores = scores
+        self.tasks = next(iter(scores.values()), ())
+
+    def cell(self, model: str, indices: Sequence[int], base: str | None, fine_tune: str | None) -> Cell:
+        own = [self._scores[model][index] for index in indices]
+        return Cell(
+            ndcg_at_10=round(float(np.mean([task.ndcg_at_10 for task in own])), 4),
+            recall_at_100=round(float(np.mean([task.recall_at_100 for task in own])), 4),
+            to_base=self._difference(model, base, indices),
+            to_fine_tune=self._difference(model, fine_tune, indices),
+        )
+
+    def _difference(self, model: str, other: str | None, indices: Sequence[int]) -> Difference | None:
+        if other is None or other == model:
+            return None
+        deltas = [self._deltas(self._scores[model][index], self._scores[other][index]) for index in indices]
+        resampled = np.mean([_bootstrap_means(delta) for delta in deltas], axis=0)
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        mean = float(np.mean([delta.mean() for delta in deltas]))
+        return Difference(round(mean, 4), round(float(low), 4), round(float(high), 4))
+
+    @staticmethod
+    def _deltas(own: TaskScores, other: TaskScores) -> NDArray[np.float64]:
+        return np.array([own.per_query[query] - other.per_query[query] for query in other.per_query])
+
+
+def _bootstrap_means(delta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of resampled queries, RESAMPLES of them."""
+    if len(delta) < 2:
+        return np.full(RESAMPLES, delta.mean())
+    drawn = bootstrap((delta,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=0)
+    return np.asarray(drawn.bootstrap_distribution)
+
+
+def _gain_kept(
+    means: Mapping[Side, Mapping[str, Cell]], base: str | None, fine_tune: str | None, merged: str | None
+) -> float | None:
+    if "target" not in means or base is None or fine_tune is None or merged is None:
+        return None
+    target = means["target"]
+    gain = target[fine_tune].ndcg_at_10 - target[base].ndcg_at_10
+    if gain < SMALLEST_GAIN:
+        return None
+    return round(100 * (target[merged].ndcg_at_10 - target[base].ndcg_at_10) / gain, 1)
+
+
+def _verdict(
+    means: Mapping[Side, Mapping[str, Cell]],
+    base: str | None,
+    fine_tune: str | None,
+    merged: str | None,
+    gain_kept: float | None,
+) -> tuple[str, ...]:
+    if merged is None:
+        return ()
+    sentences = [_side_sentence(side, means[side][merged], fine_tune) for side in SIDES if side in means]
+    if gain_kept is not None:
+        sentences.append(f"The merged model keeps {gain_kept:.0f} % of the fine-tune's gain on the target.")
+    if fine_tune is not None and "target" in means:
+        sentences.append(_against_fine_tune(means["target"][merged].to_fine_tune))
+    if base is not None and fine_tune is not None and "general" in means:
+        sentences.append(_forgetting(means["general"][fine_tune].to_base, means["general"][merged].to_base))
+    return tuple(sentences)
+
+
+def _side_sentence(side: Side, cell: Cell, fine_tune: str | None) -> str:
+    parts = [f"{side.capitalize()} retrieval: nDCG@10 {cell.ndcg_at_10:.1f}"]
+    if cell.to_base is not None:
+        parts.append(f"{_signed(cell.to_base)} to the base")
+    if fine_tune is not None and cell.to_fine_tune is not None:
+        parts.append(f"{_signed(cell.to_fine_tune)} to the fine-tune")
+    return ", ".join(parts) + "."
+
+
+def _against_fine_tune(difference: Difference | None) -> str:
+    if difference is None:
+        return "The merged model is the fine-tune itself."
+    if not difference.is_real:
+        return "On the target these queries cannot tell the merged model from the fine-tune."
+    if difference.points > 0:
+        return "The merged model beats the fine-tune on its own ground."
+    return "The merged model does not beat the fine-tune on the target."
+
+
+def _forgetting(fine_tune: Difference | None, merged: Difference | None) -> str:
+    if fine_tune is None or merged is None:
+        return "The base is among the compared models twice."
+    if fine_tune.points >= 0:
+        return "The fine-tune forgot nothing that the general tasks show."
+    lost, regained = -fine_tune.points, merged.points - fine_tune.points
+    if regained <= 0:
+        return f"The fine-tune lost {lost:.1f} general points; the merged model does not win them back."
+    share = f"{100 * regained / lost:.0f} %"
+    return f"The fine-tune lost {lost:.1f} general points; the merged model wins {share} of them back."
+
+
+def _signed(difference: Difference) -> str:
+    sign = "+" if difference.points >= 0 else "\N{MINUS SIGN}"
+    mark = "" if difference.is_real else ", not certain"
+    return f"{sign}{abs(difference.points):.1f} ({difference.low:.1f} to {difference.high:.1f}{mark})"

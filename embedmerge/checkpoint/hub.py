@@ -1,0 +1,75 @@
+"""From a folder or a hub id to a folder on disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedmerge.errors import EmbedmergeError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# Enough to read, gate, encode and export; never the .bin, ONNX or TensorFlow copies beside it.
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md"]
+UNWANTED = ["onnx/*", "openvino/*"]
+
+
+@dataclass(frozen=True)
+class Location:
+    """A source on disk.
+
+    Attributes:
+        given: The folder or hub id as the user wrote it.
+        folder: The folder on this machine.
+        revision: The commit for a hub id, None for a folder.
+    """
+
+    given: str
+    folder: Path
+    revision: str | None
+
+
+def locate(given: str, revision: str | None = None) -> Location:
+    """Find a source, through the hub or its cache where it is no folder.
+
+    Args:
+        given: A folder, or a hub id such as `BAAI/bge-small-en-v1.5`.
+        revision: Branch, tag or commit on the hub; must be None for a folder.
+
+    Raises:
+        EmbedmergeError: Neither a folder nor a model that the hub or its cache can give.
+    """
+    folder = Path(given).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            msg = f"{given}: a folder has no revision; remove `revision`, or name a hub id"
+            raise EmbedmergeError(msg)
+        return Location(given, folder, None)
+    if folder.exists():
+        msg = f"{given}: a file, where a model folder is wanted; name the folder that holds it"
+        raise EmbedmergeError(msg)
+    if not HUB_ID.fullmatch(given):
+        msg = f"{given}: no such folder; check the path, or give a hub id such as BAAI/bge-small-en-v1.5"
+        raise EmbedmergeError(msg)
+    return _snapshot(given, revision)
+
+
+def _snapshot(given: str, revision: str | None) -> Location:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    asked = f"{given}@{revision}" if revision else given
+    try:
+        snapshot = Path(
+            snapshot_download(given, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+        )
+    except RepositoryNotFoundError as error:
+        msg = f"{asked}: no such folder here and no such model on the hub; check the spelling or the token"
+        raise EmbedmergeError(msg) from error
+    except LocalEntryNotFoundError as error:
+        msg = f"{asked}: no such folder here, not in the hub cache, and the hub cannot be reached"
+        raise EmbedmergeError(msg) from error
+    except (HfHubHTTPError, OSError) as error:
+        msg = f"{asked}: no such folder here, and the hub did not give it ({str(error).splitlines()[0]})"
+        raise EmbedmergeError(msg) from error
+    return Location(given, snapshot, snapshot.name)

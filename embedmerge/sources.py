@@ -1,0 +1,144 @@
+"""Base and experts, opened, hashed and through the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from embedmerge.checkpoint.compat import Finding, require_finite, require_mergeable
+from embedmerge.checkpoint.hub import locate
+from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
+from embedmerge.checkpoint.lineage import model_sha256, weights_sha256
+from embedmerge.errors import EmbedmergeError
+from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from embedmerge.retrieval.cache import EmbeddingCache
+
+Role = Literal["base", "target", "peer"]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source as the user names it.
+
+    Attributes:
+        name: Name in weights and reports; must be unique among the sources.
+        path: Folder or hub id.
+        role: `base`; `target` for the user's fine-tune; `peer` for any other expert.
+        revision: Branch, tag or commit of a hub id.
+    """
+
+    name: str
+    path: str
+    role: Role
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source.
+
+    Attributes:
+        spec: As the user named it.
+        checkpoint: What its folder says.
+    """
+
+    spec: SourceSpec
+    checkpoint: Checkpoint
+
+    @property
+    def name(self) -> str:
+        """Name in weights and reports."""
+        return self.spec.name
+
+    @property
+    def role(self) -> Role:
+        """`base`, `target` or `peer`."""
+        return self.spec.role
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Digest over the weight files."""
+        return weights_sha256(self.checkpoint)
+
+    @cached_property
+    def model_sha256(self) -> str:
+        """Digest over weights and module files."""
+        return model_sha256(self.checkpoint)
+
+
+def short_name(path: str) -> str:
+    """The name a source gets where the user gives none: the last part of its path.
+
+    >>> short_name("BAAI/bge-small-en-v1.5"), short_name("runs/legal/")
+    ('bge-small-en-v1.5', 'legal')
+    """
+    return path.rstrip("/").rsplit("/", 1)[-1] or path
+
+
+def open_sources(specs: Sequence[SourceSpec]) -> tuple[list[Source], tuple[Finding, ...]]:
+    """Find, open and compare all sources; nothing is written and no weight is read.
+
+    Args:
+        specs: Base first.
+
+    Returns:
+        The sources in the order given, and the gate's warnings.
+
+    Raises:
+        EmbedmergeError: A name occurs twice, a source cannot be opened, or they must not be merged.
+    """
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"{name}: two sources have this name; give each its own"
+            raise EmbedmergeError(msg)
+    sources = [Source(spec, open_checkpoint(locate(spec.path, spec.revision), spec.name)) for spec in specs]
+    return sources, require_mergeable([source.checkpoint for source in sources])
+
+
+def require_all_finite(sources: Sequence[Source]) -> None:
+    """Read every tensor once and refuse NaN and infinity.
+
+    Raises:
+        EmbedmergeError: Names source and tensor.
+    """
+    for source in sources:
+        require_finite(source.checkpoint)
+
+
+def encoder_model(checkpoint: Checkpoint, sha256: str | None = None) -> EncoderModel:
+    """What encoding needs to know of an opened model.
+
+    Raises:
+        EmbedmergeError: The folder does not say how it pools.
+    """
+    if checkpoint.pooling is None:
+        msg = (
+            f"{checkpoint.name}: a plain {checkpoint.layout} folder does not say how it pools, so it cannot encode; "
+            "save it with sentence-transformers first"
+        )
+        raise EmbedmergeError(msg)
+    return EncoderModel(
+        name=checkpoint.name,
+        folder=checkpoint.folder,
+        sha256=sha256 or model_sha256(checkpoint),
+        prompts=checkpoint.prompts,
+        default_prompt=checkpoint.settings.get("default_prompt_name"),
+        normalises=checkpoint.normalises,
+        similarity=checkpoint.similarity,
+    )
+
+
+def source_encoder(
+    source: Source,
+    settings: EncodingSettings,
+    cache: EmbeddingCache | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Encoder:
+    """An encoder for one source."""
+    return Encoder(encoder_model(source.checkpoint, source.model_sha256), settings, cache, progress)

@@ -1,0 +1,110 @@
+"""Strategies that choose one weight per source; their fields are the recipe's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from embedmerge.errors import EmbedmergeError
+from embedmerge.merging.coefficients import Coefficients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.sources import Source
+    from embedmerge.weighting.examples import Example
+
+    EncoderOf = Callable[[Source, EncodingSettings], Encoder]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Chosen weights and what they were chosen by.
+
+    Attributes:
+        coefficients: One weight per source, base first.
+        losses: Mean loss of each source on the examples; empty where none was needed.
+        losses_se: Standard error of each mean; empty likewise, and with a single example.
+    """
+
+    coefficients: Coefficients
+    losses: dict[str, float] = field(default_factory=dict)
+    losses_se: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a strategy may look at.
+
+    Attributes:
+        sources: Base first.
+        examples: Empty for strategies that need none.
+        settings: How texts are encoded.
+        encoder_of: Makes the encoder of a source.
+    """
+
+    sources: Sequence[Source]
+    examples: Sequence[Example]
+    settings: EncodingSettings
+    encoder_of: EncoderOf
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sources, base first."""
+        return [source.name for source in self.sources]
+
+
+class Strategy(BaseModel):
+    """A way to choose weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    needs_examples: ClassVar[bool] = False
+
+    def choose(self, evidence: Evidence) -> Choice:
+        """Choose one weight per source.
+
+        Raises:
+            EmbedmergeError: The evidence does not allow a choice.
+        """
+        raise NotImplementedError
+
+
+class Explicit(Strategy):
+    """Weights as the user gives them, by name; the base may be left out and takes what is left to 1."""
+
+    strategy: Literal["explicit"] = "explicit"
+    weights: dict[str, float]
+
+    def choose(self, evidence: Evidence) -> Choice:
+        """The given weights, in the order of the sources."""
+        return Choice(Coefficients.explicit(evidence.names, self.ordered(evidence.names)))
+
+    def ordered(self, names: Sequence[str]) -> list[float]:
+        """The weights in the order of `names`, base first.
+
+        Raises:
+            EmbedmergeError: A weight for no source, or a source without a weight.
+        """
+        for name in self.weights:
+            if name not in names:
+                msg = f"weighting.weights: no source is named {name!r} (there are: {', '.join(names)})"
+                raise EmbedmergeError(msg)
+        missing = [name for name in names[1:] if name not in self.weights]
+        if missing:
+            msg = f"weighting.weights: no weight for {missing[0]}; every expert needs one"
+            raise EmbedmergeError(msg)
+        base = self.weights.get(names[0], 1 - sum(self.weights.values()))
+        return [base, *(self.weights[name] for name in names[1:])]
+
+
+class Uniform(Strategy):
+    """The same weight for every source, the base included."""
+
+    strategy: Literal["uniform"] = "uniform"
+
+    def choose(self, evidence: Evidence) -> Choice:
+        """One part in as many as there are sources."""
+        return Choice(Coefficients.uniform(evidence.names))
