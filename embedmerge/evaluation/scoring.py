@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import asdict
 from importlib.metadata import version
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.atomic import write_json
@@ -79,7 +80,7 @@ def _run(encoder: Encoder, task: Task) -> TaskScores:
 
     logging.getLogger("mteb").setLevel(logging.ERROR)
     model = MtebEncoder(encoder)
-    task.mteb_task.eval_splits = [task.split]
+    task.mteb_task.filter_eval_splits([task.split])
     with _PerQuery(task.mteb_task) as per_query:
         try:
             result = mteb.evaluate(
@@ -92,14 +93,14 @@ def _run(encoder: Encoder, task: Task) -> TaskScores:
             )
         except (OSError, ConnectionError) as error:
             raise _unavailable(task, error) from error
-    means = result.task_results[0].scores[task.split][0]
+    subsets = result.task_results[0].scores[task.split]  # one, or one per language
     return TaskScores(
         task=task.name,
         split=task.split,
         side=task.side,
         queries=len(per_query.ndcg_at_10),
-        ndcg_at_10=_points(means["ndcg_at_10"]),
-        recall_at_100=_points(means["recall_at_100"]),
+        ndcg_at_10=_points(fmean(subset["ndcg_at_10"] for subset in subsets)),
+        recall_at_100=_points(fmean(subset["recall_at_100"] for subset in subsets)),
         per_query=per_query.ndcg_at_10,
     )
 
@@ -117,10 +118,12 @@ class _PerQuery:
 
     def __enter__(self) -> _PerQuery:
         own = self._task.task_specific_scores
+        several = len(self._task.hf_subsets) > 1  # query ids repeat from language to language
 
         def keep(scores: dict[str, dict[str, float]], *args: Any, **kwargs: Any) -> dict[str, float]:
-            found = {query: _points(values["ndcg_cut_10"]) for query, values in scores.items()}
-            self.ndcg_at_10 = dict(sorted(found.items()))
+            prefix = f"{kwargs['hf_subset']}/" if several else ""
+            found = {prefix + query: _points(values["ndcg_cut_10"]) for query, values in scores.items()}
+            self.ndcg_at_10 = dict(sorted({**self.ndcg_at_10, **found}.items()))
             return dict(own(scores, *args, **kwargs))
 
         self._task.task_specific_scores = keep
