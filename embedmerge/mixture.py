@@ -134,7 +134,7 @@ class _MergedTensor:
     def parts(self, combine: Callable[..., Any], parameters: dict[str, Any]) -> Iterator[NDArray[Any]]:
         """The merged tensor in stored form, slice after slice."""
         donor = self.located[0]
-        assert donor is not None  # noqa: S101 - the tensor's name comes from the donor
+        assert donor is not None
         step = SLICE if self.elementwise else max(self.info.elements, 1)
         for start in range(0, self.info.elements, step):
             stop = min(start + step, self.info.elements)
@@ -161,7 +161,7 @@ class _MergedTensor:
 
     def _values(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
         location = self.located[index]
-        assert location is not None  # noqa: S101 - tensors absent in a source take the other path
+        assert location is not None
         values = self.files[location.file].read_float32(self.info.name, start, stop)
         if not np.isfinite(values).all():
             raise not_finite(self.sources[index].name, self.info.name)
@@ -169,4 +169,6 @@ class _MergedTensor:
 
     def _overflow(self) -> EmbedmergeError:
         wanted = self.mixture.dtype or self.info.dtype
-        return EmbedmergeError(f"tensor {self.info.name!r} leaves the range of {wanted}; merge with dtype float32")
+        return EmbedmergeError(
+            f"tensor {self.info.name!r} leaves the range of {wanted}; merge with dtype float32"
+        )

@@ -119,7 +119,7 @@ def encoder_model(checkpoint: Checkpoint, sha256: str | None = None) -> EncoderM
     """
     if checkpoint.pooling is None:
         msg = (
-            f"{checkpoint.name}: a plain {checkpoint.layout} folder does not say how it pools, so it cannot encode; "
+            f"{checkpoint.name}: a plain {checkpoint.layout} folder does not say how it pools; "
             "save it with sentence-transformers first"
         )
         raise EmbedmergeError(msg)

@@ -91,7 +91,9 @@ def require_finite(source: Checkpoint) -> None:
 
 def not_finite(source: str, tensor: str) -> EmbedmergeError:
     """The error for NaN or infinity in a source's tensor."""
-    return EmbedmergeError(f"{source}: tensor {tensor!r} holds NaN or infinity; its training went wrong, use another")
+    return EmbedmergeError(
+        f"{source}: tensor {tensor!r} holds NaN or infinity; its training went wrong, use another"
+    )
 
 
 def is_expendable(name: str) -> bool:
@@ -109,7 +111,7 @@ def _donor_findings(donor: Checkpoint) -> Iterator[Finding]:
     if donor.pooling is None:
         text = (
             f"a plain {donor.layout} folder does not say how its tokens are pooled; "
-            "save it with sentence-transformers (SentenceTransformer(modules=[...]).save) and name that folder"
+            "save it with sentence-transformers (SentenceTransformer(modules=[...]).save) and name that"
         )
         yield Finding("error", donor.name, text)
     for head in ("colbert_linear.pt", "sparse_linear.pt"):
@@ -136,7 +138,9 @@ def _vocabulary(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
     wanted, found = vocabulary(donor), vocabulary(other)
     if wanted is None or found is None:
         silent = donor.name if wanted is None else other.name
-        yield Finding("warning", other.name, f"vocabulary not compared: {silent} has no tokenizer.json or vocab.txt")
+        yield Finding(
+            "warning", other.name, f"vocabulary not compared: {silent} has no tokenizer.json or vocab.txt"
+        )
         return
     different = [row for row in sorted(wanted.keys() | found.keys()) if wanted.get(row) != found.get(row)]
     if different:
@@ -158,12 +162,14 @@ def _special_tokens(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
         ids = other.config.get("pad_token_id"), donor.config.get("pad_token_id")
         yield Finding("error", other.name, f"pad_token_id {ids[0]}, {donor.name} has {ids[1]}")
     if normaliser(donor) != normaliser(other) and None not in (normaliser(donor), normaliser(other)):
-        yield Finding("warning", other.name, f"its tokenizer normalises text otherwise than {donor.name}'s does")
+        yield Finding(
+            "warning", other.name, f"its tokenizer normalises text otherwise than {donor.name}'s does"
+        )
 
 
 def _modules(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
     if other.pooling is None:
-        text = f"a plain {other.layout} folder does not say how it pools; merged as if it pooled like {donor.name}"
+        text = f"a plain {other.layout} folder does not say how it pools; taken to pool like {donor.name}"
         yield Finding("warning", other.name, text)
         return
     rows = (

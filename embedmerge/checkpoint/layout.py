@@ -79,7 +79,9 @@ def _listed_modules(folder: Path) -> tuple[Module, ...]:
         ordered = sorted(entries, key=lambda entry: int(entry["idx"]))
         named = [(str(entry["path"]), str(entry["type"])) for entry in ordered]
     except (KeyError, TypeError, ValueError) as error:
-        msg = f"{folder / 'modules.json'}: not a list of modules with idx, path and type; save the model again"
+        msg = (
+            f"{folder / 'modules.json'}: not a list of modules with idx, path and type; save the model again"
+        )
         raise EmbedmergeError(msg) from error
     return tuple(Module(path, kind, _module_config(folder / path)) for path, kind in named)
 
@@ -297,7 +299,9 @@ def _shards(index: Path) -> list[Path]:
 
 def _no_weights(folder: Path) -> EmbedmergeError:
     if any(folder.glob("*.bin")):
-        advice = "only .bin weights; save it as safetensors (model.save_pretrained(..., safe_serialization=True))"
+        advice = (
+            "only .bin weights; save it as safetensors (model.save_pretrained(..., safe_serialization=True))"
+        )
     else:
         advice = "no model.safetensors; is the model folder complete?"
     return EmbedmergeError(f"{folder}: {advice}")

@@ -54,7 +54,9 @@ def _legacy_modules(donor: Checkpoint) -> list[dict[str, Any]]:
 
 def _legacy_pooling(module: Module, donor: Checkpoint) -> dict[str, Any]:
     modes = (donor.pooling or "").split("+")
-    dimension = module.config.get("embedding_dimension", module.config.get("word_embedding_dimension", donor.width))
+    dimension = module.config.get(
+        "embedding_dimension", module.config.get("word_embedding_dimension", donor.width)
+    )
     return {
         "word_embedding_dimension": dimension,
         **{key: mode in modes for key, mode in POOLING_BOOLEANS.items()},

@@ -166,7 +166,9 @@ class SafetensorsFile:
         if not isinstance(header, dict):
             raise self._damaged("its header is not a JSON object")
         header.pop("__metadata__", None)
-        infos = sorted((self._entry(name, entry, 8 + length) for name, entry in header.items()), key=_position)
+        infos = sorted(
+            (self._entry(name, entry, 8 + length) for name, entry in header.items()), key=_position
+        )
         self._check_tiling(infos, 8 + length, size)
         return {info.name: info for info in infos}
 

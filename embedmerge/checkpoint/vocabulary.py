@@ -45,7 +45,9 @@ def special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
     if path.is_file():
         stated.update(read_json(path))
     named = {role: stated[role] for role in SPECIAL_TOKENS if stated.get(role)}
-    return {role: str(token["content"] if isinstance(token, dict) else token) for role, token in named.items()}
+    return {
+        role: str(token["content"] if isinstance(token, dict) else token) for role, token in named.items()
+    }
 
 
 def normaliser(checkpoint: Checkpoint) -> Any:

@@ -86,7 +86,9 @@ def read_collection(folder: Path, split: str | None = None) -> Collection:
     judged = _read_qrels(paths[2])
     qrels, notes = _usable(judged, queries, known, f"{folder.name}:{split}")
     if not qrels:
-        raise EmbedmergeError(f"{paths[2]}: no query in it has a relevant document in the corpus; is it this corpus's?")
+        raise EmbedmergeError(
+            f"{paths[2]}: no query in it has a relevant document in the corpus; is it this corpus's?"
+        )
     kept = [{"id": query, "text": queries[query]} for query in qrels]
     return Collection(folder.name, split, corpus, kept, qrels, _digest(paths), notes)
 
@@ -127,7 +129,9 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
         try:
             query, document, grade = fields[0], fields[-2], int(float(fields[-1]))
         except (IndexError, ValueError) as error:
-            raise EmbedmergeError(f"{path}:{number}: not query-id, corpus-id and score between tabs") from error
+            raise EmbedmergeError(
+                f"{path}:{number}: not query-id, corpus-id and score between tabs"
+            ) from error
         judged.setdefault(query, {})[document] = grade
     return judged
 
@@ -145,7 +149,10 @@ def _usable(
     }
     usable = {query: grades for query, grades in kept.items() if any(grade > 0 for grade in grades.values())}
     counts = (
-        (sum(document in unknown_documents for _, document in rows), "qrels name documents that the corpus has not"),
+        (
+            sum(document in unknown_documents for _, document in rows),
+            "qrels name documents that the corpus has not",
+        ),
         (len(unknown_queries), "judged queries are not in queries.jsonl"),
         (len(kept) - len(usable), "queries have no relevant document left"),
     )

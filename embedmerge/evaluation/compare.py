@@ -100,7 +100,7 @@ class Comparison:
         fine_tune: Name of the target expert, or None where there is none.
         merged: Name of the merged model, or None where only given models are compared.
         tasks: The tasks, target ones first.
-        means: Side -> model -> cell of unweighted means over the side's tasks; a side without tasks is absent.
+        means: Side -> model -> cell of unweighted means over the side's tasks; a side without any is absent.
         gain_kept: Percent of the fine-tune's target gain that the merged model has;
             None without a fine-tune, or where the fine-tune gained less than half a point.
         verdict: Plain sentences on what the numbers say, the important one first.
@@ -135,7 +135,9 @@ def compare(
         means of several tasks with each task resampled on its own.
     """
     paired = _Paired(scores)
-    by_side = [(side, [index for index, task in enumerate(paired.tasks) if task.side == side]) for side in SIDES]
+    by_side = [
+        (side, [index for index, task in enumerate(paired.tasks) if task.side == side]) for side in SIDES
+    ]
     tasks = tuple(
         ComparedTask(
             paired.tasks[index].task,

@@ -140,6 +140,7 @@ def _points(fraction: float) -> float:
 def _unavailable(task: Task, error: Exception) -> EmbedmergeError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return EmbedmergeError(
-        f"{task.name}: its data ({task.content}) is neither in the Hugging Face cache nor to be fetched ({reason}); "
+        f"{task.name}: its data ({task.content}) is not in the Hugging Face cache "
+        f"and cannot be fetched ({reason}); "
         "fetch it where there is a network and bring the cache, or name a local BEIR folder"
     )

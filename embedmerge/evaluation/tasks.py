@@ -105,8 +105,6 @@ def _as_mteb_task(collection: Collection) -> Any:
         k_values = LOCAL_K
 
         def load_data(self, **_: Any) -> None:
-            if self.data_loaded:
-                return
             data = RetrievalSplitData(
                 corpus=Dataset.from_list(collection.corpus),
                 queries=Dataset.from_list(collection.queries),
@@ -134,7 +132,9 @@ def _hub_tasks(name: str, side: Side) -> list[Task]:
     except KeyError as error:
         raise _unknown(task_name, list(benchmarks)) from error
     if task.metadata.type != "Retrieval":
-        raise EmbedmergeError(f"{task_name}: a {task.metadata.type} task; embedmerge evaluates retrieval tasks")
+        raise EmbedmergeError(
+            f"{task_name}: a {task.metadata.type} task; embedmerge evaluates retrieval tasks"
+        )
     return [_hub_task(task, side, split or None)]
 
 
@@ -153,5 +153,9 @@ def _unknown(name: str, benchmarks: list[str]) -> EmbedmergeError:
 
     known = [*benchmarks, *(task.metadata.name for task in get_tasks(task_types=["Retrieval"]))]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "a task is an mteb name or a BEIR folder, optionally with :split"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else "a task is an mteb name or a BEIR folder, optionally with :split"
+    )
     return EmbedmergeError(f"{name}: no such mteb task or benchmark and no such folder; {hint}")

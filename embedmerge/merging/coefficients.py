@@ -35,14 +35,16 @@ class Coefficients:
             EmbedmergeError: As many weights as sources are wanted, finite, with sum 1.
         """
         if len(weights) != len(names):
-            msg = f"weights: {len(weights)} given for {len(names)} sources ({', '.join(names)}); one each, base first"
+            known = ", ".join(names)
+            msg = f"weights: {len(weights)} given for {len(names)} sources ({known}); one each, base first"
             raise EmbedmergeError(msg)
         if not all(math.isfinite(weight) for weight in weights):
             msg = f"weights: {', '.join(map(str, weights))} are not all finite numbers"
             raise EmbedmergeError(msg)
         total = math.fsum(weights)
         if abs(total - 1) > SUM_TOLERANCE:
-            msg = f"weights: {' + '.join(map(str, weights))} = {total:.6g}, and must be 1; the base takes what is left"
+            addends = " + ".join(map(str, weights))
+            msg = f"weights: {addends} = {total:.6g}, and must be 1; the base takes what is left"
             raise EmbedmergeError(msg)
         return cls(dict(zip(names, map(float, weights), strict=True)))
 
@@ -51,6 +53,6 @@ class Coefficients:
         """The same weight for every source."""
         return cls(dict.fromkeys(names, 1 / len(names)))
 
-    def for_tensor(self, name: str) -> tuple[float, ...]:  # noqa: ARG002 - the seam for coefficients per block
+    def for_tensor(self, name: str) -> tuple[float, ...]:
         """The coefficients of one tensor, base first."""
         return tuple(self.weights.values())

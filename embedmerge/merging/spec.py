@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class Combine(Protocol):
     """The arithmetic of a method on one tensor, or on one slice of it where the method is elementwise."""
 
-    def __call__(self, tensors: Sequence[Float32], coefficients: Sequence[float], **parameters: Any) -> Float32:
+    def __call__(
+        self, tensors: Sequence[Float32], coefficients: Sequence[float], **parameters: Any
+    ) -> Float32:
         """Combine the sources' values, base first, into the merged one, in float32."""
         ...
 

@@ -230,7 +230,7 @@ class Encoder:
         broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if broken.size:
             text = texts[int(broken[0])][:60]
-            msg = f"{self.model.name}: gives NaN or infinity for {text!r}; its weights are broken, use another model"
+            msg = f"{self.model.name}: gives NaN or infinity for {text!r}; its weights are broken"
             raise EmbedmergeError(msg)
 
 
@@ -241,4 +241,5 @@ def normalised(embeddings: Embeddings) -> Embeddings:
     array([[0.6, 0.8]], dtype=float32)
     """
     lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    return embeddings / np.maximum(lengths, 1e-12)
+    scaled: Embeddings = embeddings / np.maximum(lengths, 1e-12)
+    return scaled

@@ -29,6 +29,6 @@ def _native_on_cpu() -> bool:
         return False
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return True
-    # On x86 oneDNN accepts bfloat16 from plain AVX-512 on and emulates it there; only these two compute in it.
+    # On x86 oneDNN accepts bfloat16 from plain AVX-512 on and emulates it there; only these compute in it.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -38,6 +38,7 @@ class Cocktail(Strategy):
     and the others share the rest by their losses.
 
     Attributes:
+        examples: JSONL file with `query`, `pos` and `neg` on each line, held out from tuning.
         temperature: Divides the losses. At 0.5 a source whose loss is 0.5 lower weighs 2.7 times as much.
         similarity_temperature: Divides the cosine in the loss.
         negatives: Negatives drawn per row; None for all that the rows have.
@@ -47,9 +48,8 @@ class Cocktail(Strategy):
             candidates of batches of 2.
     """
 
-    needs_examples: ClassVar[bool] = True
-
     strategy: Literal["cocktail"] = "cocktail"
+    examples: str
     temperature: float = Field(default=0.5, gt=0)
     similarity_temperature: float = Field(default=0.05, gt=0)
     negatives: int | None = Field(default=None, ge=0)
@@ -67,6 +67,11 @@ class Cocktail(Strategy):
             self.__dict__[key] = value
         return self
 
+    @property
+    def examples_file(self) -> str | None:
+        """The file with the rows the losses are computed on."""
+        return self.examples
+
     def choose(self, evidence: Evidence) -> Choice:
         """Encode the examples with every source and turn the losses into weights.
 
@@ -75,10 +80,7 @@ class Cocktail(Strategy):
                 not a number.
         """
         target = self._target(evidence.sources)
-        if self.reference:
-            losses, errors = self._reference_losses(evidence), {}
-        else:
-            losses, errors = self._pool_losses(evidence)
+        losses, errors = self._reference_losses(evidence) if self.reference else self._pool_losses(evidence)
         for name, loss in losses.items():
             if not np.isfinite(loss):
                 msg = f"{name}: its loss on the examples is {loss}; its weights are broken, leave it out"
@@ -111,15 +113,16 @@ class Cocktail(Strategy):
         scale = np.sqrt(len(examples))
         return means, {name: float(losses.std(ddof=1) / scale) for name, losses in per_example.items()}
 
-    def _reference_losses(self, evidence: Evidence) -> dict[str, float]:
+    def _reference_losses(self, evidence: Evidence) -> tuple[dict[str, float], dict[str, float]]:
         examples = sample_negatives(evidence.examples, self.negatives or 0, self.seed)
         settings = _reference_settings(evidence.sources[0], evidence.settings)
-        return {
+        losses = {
             source.name: in_batch_loss(
                 evidence.encoder_of(source, settings), examples, REFERENCE_BATCH, self.similarity_temperature
             )
             for source in evidence.sources
         }
+        return losses, {}
 
     def _weights(self, losses: Mapping[str, float], target: str | None) -> dict[str, float]:
         shared = {name: loss for name, loss in losses.items() if name != target}

@@ -63,7 +63,9 @@ def _parse(line: str, where: str) -> Example:
         raise EmbedmergeError(f"{where}: `query` is missing or empty; it must be a text")
     pos = _passages(row, "pos", where)
     if not pos:
-        raise EmbedmergeError(f"{where}: `pos` is missing or empty; it must be a list of at least one passage")
+        raise EmbedmergeError(
+            f"{where}: `pos` is missing or empty; it must be a list of at least one passage"
+        )
     return Example(query, pos, _passages(row, "neg", where))
 
 
@@ -85,11 +87,11 @@ def sample_negatives(examples: Sequence[Example], number: int, seed: int) -> lis
     Raises:
         EmbedmergeError: A row has fewer negatives than asked.
     """
-    generator = random.Random(seed)  # noqa: S311 - a reproducible draw, not a secret
+    generator = random.Random(seed)
     sampled = []
     for row, example in enumerate(examples, 1):
         if len(example.neg) < number:
-            msg = f"examples: row {row} has {len(example.neg)} negatives and {number} are asked; add some or ask fewer"
+            msg = f"examples: row {row} has {len(example.neg)} negatives and {number} are asked; ask fewer"
             raise EmbedmergeError(msg)
         sampled.append(Example(example.query, example.pos, tuple(generator.sample(example.neg, number))))
     return sampled

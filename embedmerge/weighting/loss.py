@@ -50,7 +50,9 @@ def pool_losses(encoder: Encoder, examples: Sequence[Example], temperature: floa
     for index, example in enumerate(examples):
         positives = sorted({row_of[passage] for passage in example.pos})
         if len(positives) == len(pool):
-            msg = f"examples: row {index + 1} has no negative, its own or another row's; add `neg` or more rows"
+            msg = (
+                f"examples: row {index + 1} has no negative, its own or another row's; add `neg` or more rows"
+            )
             raise EmbedmergeError(msg)
         losses[index] = _infonce(scores[index].astype(np.float64), positives)
     return losses
@@ -61,7 +63,9 @@ def _infonce(scores: NDArray[np.float64], positives: Sequence[int]) -> float:
     return float(np.mean([np.logaddexp(scores[row], negatives) - scores[row] for row in positives]))
 
 
-def in_batch_loss(encoder: Encoder, examples: Sequence[Example], batch_size: int, temperature: float) -> float:
+def in_batch_loss(
+    encoder: Encoder, examples: Sequence[Example], batch_size: int, temperature: float
+) -> float:
     """LM_Cocktail 0.0.4's loss: first positive, candidates of the batch, CLS pooling, no prompts.
 
     The last batch counts as much as the others, however few rows it has, as it does there.

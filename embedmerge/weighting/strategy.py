@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,19 +58,33 @@ class Evidence:
         return [source.name for source in self.sources]
 
 
-class Strategy(BaseModel):
+class Strategy(BaseModel, ABC):
     """A way to choose weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    needs_examples: ClassVar[bool] = False
 
+    @property
+    def examples_file(self) -> str | None:
+        """The examples file it looks at, None for a strategy that needs none."""
+        return None
+
+    def require_consistent(self, names: Sequence[str]) -> None:
+        """Check what can be checked before any model is opened.
+
+        Args:
+            names: Names of the sources, base first.
+
+        Raises:
+            EmbedmergeError: The settings do not fit these sources.
+        """
+
+    @abstractmethod
     def choose(self, evidence: Evidence) -> Choice:
         """Choose one weight per source.
 
         Raises:
             EmbedmergeError: The evidence does not allow a choice.
         """
-        raise NotImplementedError
 
 
 class Explicit(Strategy):
@@ -77,6 +92,10 @@ class Explicit(Strategy):
 
     strategy: Literal["explicit"] = "explicit"
     weights: dict[str, float]
+
+    def require_consistent(self, names: Sequence[str]) -> None:
+        """One weight for every expert, sum 1."""
+        Coefficients.explicit(names, self.ordered(names))
 
     def choose(self, evidence: Evidence) -> Choice:
         """The given weights, in the order of the sources."""

@@ -1,0 +1,264 @@
+"""The stages as Python functions; the commands of the same names call these."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedmerge.atomic import refuse_occupied
+from embedmerge.checkpoint.compat import Finding, check
+from embedmerge.checkpoint.hub import locate
+from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.mixture import Mixture, write_mixture
+from embedmerge.sources import SourceSpec, open_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from embedmerge.evaluation.compare import Side, TaskScores
+    from embedmerge.evaluation.scoring import ScoreStore
+    from embedmerge.evaluation.tasks import Task
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.sources import Source
+    from embedmerge.weighting.strategy import Choice, Strategy
+
+    Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model on disk.
+
+    Attributes:
+        folder: The model.
+        weights: Weight of every source, base first.
+        sha256: Digest of every weight file by its place below the folder.
+        warnings: What the gate saw.
+    """
+
+    folder: Path
+    weights: dict[str, float]
+    sha256: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What folders are, and whether they may be merged.
+
+    Attributes:
+        sources: One mapping of facts per source, in the order given.
+        findings: The gate's errors and warnings against the first source.
+    """
+
+    sources: tuple[dict[str, Any], ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether there are several sources and the gate found no error."""
+        return len(self.sources) > 1 and all(finding.level != "error" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model's scores.
+
+    Attributes:
+        model: Folder or hub id as given.
+        scores: One entry per task.
+        files: Where each entry is kept, with the score of every query.
+    """
+
+    model: str
+    scores: tuple[TaskScores, ...]
+    files: tuple[Path, ...]
+
+
+def merge(
+    sources: Sequence[SourceSpec],
+    weights: Sequence[float],
+    output: Path,
+    *,
+    method: str = "linear",
+    parameters: dict[str, Any] | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> Merged:
+    """Merge with given weights into a sentence-transformers folder.
+
+    Args:
+        sources: Base first, then the experts.
+        weights: In the same order; their sum must be 1.
+        output: Folder to create; must be absent or empty.
+        method: Merging method.
+        parameters: Its parameters.
+        dtype: `float32`, `float16`, `bfloat16`, or None to keep the base's.
+        progress: Called with a label, bytes done and bytes in all.
+
+    Raises:
+        EmbedmergeError: Bad weights, sources that must not be merged, or an occupied output.
+    """
+    coefficients = Coefficients.explicit([spec.name for spec in sources], weights)
+    mixture = Mixture(coefficients, method, parameters or {}, dtype)
+    refuse_occupied(output)
+    opened, warnings = open_sources(sources)
+    digests = write_mixture(
+        [source.checkpoint for source in opened],
+        mixture,
+        output,
+        progress=(lambda done, total: progress("merging", done, total)) if progress else None,
+    )
+    return Merged(output, coefficients.weights, digests, tuple(map(str, warnings)))
+
+
+def weigh(
+    sources: Sequence[SourceSpec],
+    strategy: Strategy,
+    settings: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> Choice:
+    """Choose one weight per source.
+
+    Args:
+        sources: Base first, then the experts.
+        strategy: How; carries its examples file.
+        settings: How texts are encoded.
+        progress: Called with a label, texts done and texts in all.
+
+    Raises:
+        EmbedmergeError: Bad examples, or sources that must not be merged.
+    """
+    from embedmerge.weighting.examples import load_examples
+
+    strategy.require_consistent([spec.name for spec in sources])
+    file = strategy.examples_file
+    examples = load_examples(Path(file)) if file else []
+    opened, _ = open_sources(sources)
+    return choose(opened, strategy, examples, settings, progress)
+
+
+def choose(
+    sources: Sequence[Source],
+    strategy: Strategy,
+    examples: Sequence[Any],
+    settings: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> Choice:
+    """`weigh` for sources and examples that are already open."""
+    from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
+    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.sources import source_encoder
+    from embedmerge.weighting.strategy import Evidence
+
+    cache = EmbeddingCache(cache_folder() / "embeddings")
+
+    def encoder_of(source: Source, settings: EncodingSettings) -> Encoder:
+        return source_encoder(source, settings, cache, _labelled(progress, f"examples: {source.name}"))
+
+    return strategy.choose(Evidence(sources, examples, settings or EncodingSettings(), encoder_of))
+
+
+def evaluate(
+    models: Sequence[str],
+    tasks: dict[Side, Sequence[str]],
+    *,
+    settings: EncodingSettings | None = None,
+    store: Path | None = None,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Evaluated]:
+    """Scores of models on tasks, through mteb with its FAISS index.
+
+    Args:
+        models: Folders or hub ids.
+        tasks: Side -> mteb names, mteb benchmark names, or BEIR folders with an optional `:split`.
+        settings: How texts are encoded.
+        store: Where finished scores are kept, keyed by content; the user's cache where None.
+        data_dir: Where a task that is no folder here is looked for; `EMBEDMERGE_DATA` where None.
+        progress: Called with a label, texts done and texts in all.
+
+    Returns:
+        One entry per model, in the order given.
+
+    Raises:
+        EmbedmergeError: A model or a task cannot be opened.
+    """
+    from embedmerge.evaluation.scoring import ScoreStore
+    from embedmerge.evaluation.suites import open_sides
+    from embedmerge.retrieval.cache import cache_folder
+
+    opened = [open_checkpoint(locate(model)) for model in models]
+    found = open_sides(tasks, data_dir or data_folder())
+    scores = ScoreStore(store or cache_folder() / "scores")
+    return [score_all(checkpoint, found, scores, settings, progress) for checkpoint in opened]
+
+
+def score_all(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    store: ScoreStore,
+    settings: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """`evaluate` for one opened model and opened tasks."""
+    from embedmerge.evaluation.scoring import score
+    from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.sources import encoder_model
+
+    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache(cache_folder() / "embeddings"))
+    scores = []
+    for task in tasks:
+        encoder.progress = _labelled(progress, f"{task.name}: {checkpoint.name}")
+        scores.append(score(encoder, task, store))
+    return Evaluated(
+        checkpoint.location.given, tuple(scores), tuple(store.path(encoder, task) for task in tasks)
+    )
+
+
+def data_folder() -> Path | None:
+    """The folder of local collections that `EMBEDMERGE_DATA` names."""
+    stated = os.environ.get("EMBEDMERGE_DATA")
+    return Path(stated).expanduser() if stated else None
+
+
+def inspect(paths: Sequence[str]) -> Inspection:
+    """What each folder is, and whether they may be merged with the first one.
+
+    Args:
+        paths: Folders or hub ids.
+
+    Raises:
+        EmbedmergeError: One of them is no model folder.
+    """
+    checkpoints = [open_checkpoint(locate(path)) for path in paths]
+    facts = tuple(_facts(checkpoint) for checkpoint in checkpoints)
+    return Inspection(facts, check(checkpoints) if len(checkpoints) > 1 else ())
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "source": checkpoint.location.given,
+        "revision": checkpoint.location.revision,
+        "layout": checkpoint.layout,
+        "architecture": checkpoint.architecture,
+        "layers": checkpoint.depth,
+        "dimension": checkpoint.width,
+        "parameters": checkpoint.parameters,
+        "dtype": "+".join(checkpoint.dtypes),
+        "pooling": checkpoint.pooling,
+        "normalised": checkpoint.normalises,
+        "similarity": checkpoint.similarity,
+        "max_seq_length": checkpoint.max_seq_length,
+        "prompts": checkpoint.prompts,
+        "modules": [module.kind for module in checkpoint.modules],
+        "license": checkpoint.license,
+    }
+
+
+def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
+    return (lambda done, total: progress(label, done, total)) if progress else None

@@ -1,0 +1,92 @@
+"""`embedmerge evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedmerge.cli.options import DataDir, Json, MaxLength, Precision
+from embedmerge.errors import EmbedmergeError
+
+if TYPE_CHECKING:
+    from embedmerge.api import Evaluated
+
+
+def command(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders or hub ids.")],
+    task: Annotated[
+        list[str], typer.Option("--task", help="mteb task or benchmark, or BEIR folder with :split; repeat.")
+    ] = [],
+    target_task: Annotated[
+        list[str], typer.Option("--target-task", help="A task of the target domain; repeat.")
+    ] = [],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for the scores, those of single queries too."),
+    ] = None,
+    precision: Precision = "fp32",
+    max_seq_length: MaxLength = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Score models on retrieval tasks, through mteb with its FAISS index. The first model is the base."""
+    from embedmerge.api import evaluate
+    from embedmerge.cli.console import Screen, print_json
+    from embedmerge.cli.options import encoding
+
+    if not task and not target_task:
+        raise EmbedmergeError("--task: give at least one, such as NFCorpus or path/to/scifact:test")
+    with Screen(quiet=as_json) as screen:
+        evaluated = evaluate(
+            models,
+            {"target": target_task, "general": task},
+            settings=encoding(precision, max_seq_length),
+            store=output,
+            data_dir=data_dir,
+            progress=screen.progress,
+        )
+    if as_json:
+        print_json({"models": [_row(one) for one in evaluated]})
+    else:
+        _print(evaluated)
+
+
+def _row(evaluated: Evaluated) -> dict[str, Any]:
+    tasks = [
+        {
+            "task": scores.task,
+            "split": scores.split,
+            "queries": scores.queries,
+            "ndcg_at_10": scores.ndcg_at_10,
+            "recall_at_100": scores.recall_at_100,
+            "per_query": str(file),
+        }
+        for scores, file in zip(evaluated.scores, evaluated.files, strict=True)
+    ]
+    return {"model": evaluated.model, "tasks": tasks}
+
+
+def _print(evaluated: list[Evaluated]) -> None:
+    from rich.console import Console
+
+    from embedmerge.evaluation.compare import compare
+    from embedmerge.report.terminal import print_comparison
+
+    scores = dict(
+        zip(_labels([one.model for one in evaluated]), (one.scores for one in evaluated), strict=True)
+    )
+    base = next(iter(scores)) if len(scores) > 1 else None
+    print_comparison(compare(scores, base=base), Console())
+
+
+def _labels(models: list[str]) -> list[str]:
+    """The last part of each path, or the whole where two would be the same."""
+    from embedmerge.sources import short_name
+
+    short = [short_name(model) for model in models]
+    return [
+        name if short.count(name) == 1 else f"{model} #{row}"
+        for row, (name, model) in enumerate(zip(short, models, strict=True), 1)
+    ]

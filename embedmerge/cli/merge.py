@@ -1,0 +1,58 @@
+"""`embedmerge merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedmerge.cli.options import Base, Experts, Json
+from embedmerge.errors import EmbedmergeError
+
+
+def command(
+    base: Base,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to create.")],
+    expert: Experts = [],
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Weights, base first, then the experts in order; sum 1.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Merging method.")] = "linear",
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; else the base's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Merge with given weights into a sentence-transformers folder."""
+    from embedmerge.api import merge
+    from embedmerge.cli.console import Screen, print_json
+    from embedmerge.cli.options import named_sources
+
+    if weights is None:
+        raise EmbedmergeError("--weights: missing; give one per source, base first, such as 0.5,0.5")
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise EmbedmergeError(f"--dtype {dtype}: must be float32, float16 or bfloat16")
+    with Screen(quiet=as_json) as screen:
+        merged = merge(
+            named_sources(base, expert),
+            _numbers(weights),
+            output,
+            method=method,
+            dtype=dtype,
+            progress=screen.progress,
+        )
+    if as_json:
+        print_json({"model": str(merged.folder), "weights": merged.weights, "sha256": merged.sha256})
+        return
+    for warning in merged.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    shares = ", ".join(f"{name} {weight:g}" for name, weight in merged.weights.items())
+    typer.echo(f"{merged.folder}: {shares}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise EmbedmergeError(f"--weights {text}: must be numbers between commas, such as 0.5,0.5") from error

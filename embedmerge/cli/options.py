@@ -1,0 +1,64 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedmerge.errors import EmbedmergeError
+
+if TYPE_CHECKING:
+    from embedmerge.sources import SourceSpec
+
+Base = Annotated[str, typer.Option("--base", help="Folder or hub id of the base.")]
+Experts = Annotated[
+    list[str], typer.Option("--expert", help="Folder or hub id of an expert; repeat. NAME=PATH names it.")
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="Name of the expert that is your own fine-tune.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: bf16 where it is native.")]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-seq-length", help="Cut texts after so many tokens.", min=1)
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where BEIR folders are looked for.", envvar="EMBEDMERGE_DATA"),
+]
+
+
+def named_sources(base: str, experts: list[str], target: str | None = None) -> list[SourceSpec]:
+    """Sources from options, base first; `NAME=PATH` gives a name, else the last part of the path is it.
+
+    Raises:
+        EmbedmergeError: No expert, or `--target` names none of them.
+    """
+    from embedmerge.sources import SourceSpec, short_name
+
+    if not experts:
+        raise EmbedmergeError("--expert: give at least one")
+    specs = [SourceSpec("base", base, "base")]
+    for given in experts:
+        name, equals, path = given.partition("=")
+        name, path = (name, path) if equals and "/" not in name else (short_name(given), given)
+        specs.append(SourceSpec(name, path, "target" if name == target else "peer"))
+    if target is not None and all(spec.name != target for spec in specs[1:]):
+        names = ", ".join(spec.name for spec in specs[1:])
+        raise EmbedmergeError(f"--target {target}: no expert has this name (there are: {names})")
+    return specs
+
+
+def encoding(precision: str, max_seq_length: int | None = None) -> Any:
+    """Encoding settings from options.
+
+    Raises:
+        EmbedmergeError: No such precision.
+    """
+    from embedmerge.retrieval.encoder import EncodingSettings
+
+    if precision not in ("auto", "fp32", "bf16"):
+        raise EmbedmergeError(f"--precision {precision}: must be auto, fp32 or bf16")
+    return EncodingSettings(precision=precision, max_seq_length=max_seq_length)  # type: ignore[arg-type]

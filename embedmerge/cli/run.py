@@ -1,0 +1,49 @@
+"""`embedmerge run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedmerge.cli.options import DataDir, Json
+from embedmerge.errors import EmbedmergeError
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file; configs/ has some to copy.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Run folder: model, reports and lock.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole job: choose weights, merge, check target and general retrieval, export.
+
+    Run it again after an interruption and it goes on where it stopped.
+    """
+    from embedmerge.cli.console import Screen, print_json
+    from embedmerge.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    folder = output or (Path(loaded.output.folder) if loaded.output.folder else None)
+    if folder is None:
+        raise EmbedmergeError("-o: name the run folder, or give the recipe an output.folder")
+    with Screen(quiet=as_json) as screen:
+        screen.stage("loading libraries")
+        from embedmerge.run import run_recipe
+
+        report = run_recipe(loaded, folder, fresh=fresh, data_dir=data_dir, watcher=screen)
+    from embedmerge.report.serialise import to_json
+
+    if as_json:
+        print_json(to_json(report))
+        return
+    from rich.console import Console
+
+    from embedmerge.report.terminal import print_report
+
+    print_report(report, Console())
+    typer.echo(f"\nmodel   {folder / 'model'}\nreport  {folder / 'report.html'}")

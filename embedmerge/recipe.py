@@ -1,0 +1,310 @@
+"""The recipe, and the lock that says all of it again with nothing left open."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from embedmerge.errors import EmbedmergeError
+from embedmerge.merging.spec import method as find_method
+from embedmerge.retrieval.encoder import EncodingSettings, Precision
+from embedmerge.sources import SourceSpec, short_name
+from embedmerge.weighting.registry import STRATEGIES, Weighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RESERVED = ("uniform", "merged")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class Base(_Part):
+    """The model all experts were tuned from.
+
+    Attributes:
+        path: Folder or hub id; `base: BAAI/bge-small-en-v1.5` is short for it.
+        revision: Branch, tag or commit of a hub id.
+        name: Name in weights and reports.
+    """
+
+    path: str
+    revision: str | None = None
+    name: str = "base"
+
+
+class Expert(_Part):
+    """A model tuned from the base.
+
+    Attributes:
+        path: Folder or hub id.
+        revision: Branch, tag or commit of a hub id.
+        name: Name in weights and reports; the last part of the path where left out.
+        role: `target` for the user's own fine-tune, `peer` for any other.
+    """
+
+    path: str
+    revision: str | None = None
+    name: str = ""
+    role: Literal["target", "peer"] = "peer"
+
+    @property
+    def label(self) -> str:
+        """The name, given or not."""
+        return self.name or short_name(self.path)
+
+
+class Method(_Part):
+    """How tensors are combined.
+
+    Attributes:
+        name: A merging method; `method: linear` is short for it.
+        parameters: Parameters of the method.
+        dtype: Type of the merged tensors; None keeps the base's.
+    """
+
+    name: str = "linear"
+    parameters: dict[str, float | bool | str] = {}
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+
+
+def _name_alone(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Evaluation(_Part):
+    """What the merged model is checked on, beside base, experts and uniform average.
+
+    Attributes:
+        target: Tasks of the target domain: mteb names, or BEIR folders with an optional `:split`.
+        general: Tasks that stand for everything else.
+        suite: A YAML file with further `target` and `general` tasks.
+    """
+
+    target: tuple[str, ...] = ()
+    general: tuple[str, ...] = ()
+    suite: str | None = None
+
+
+class Encoding(_Part):
+    """How texts are encoded.
+
+    Attributes:
+        precision: `fp32`, `bf16`, or `auto` for bf16 where the processor has it natively.
+        max_seq_length: Tokens after which text is cut; None for each model's own.
+        device: Torch device; None for sentence-transformers' choice.
+        trust_remote_code: Whether code that comes with a model may run.
+    """
+
+    precision: Precision = "fp32"
+    max_seq_length: int | None = Field(default=None, gt=0)
+    device: str | None = None
+    trust_remote_code: bool = False
+
+    def settings(self) -> EncodingSettings:
+        """As the encoder takes it."""
+        return EncodingSettings(**self.model_dump())
+
+
+class Output(_Part):
+    """What is written.
+
+    Attributes:
+        folder: Run folder; `-o` on the command line goes before it.
+    """
+
+    folder: str | None = None
+
+
+class Recipe(_Part):
+    """Everything a run needs to know.
+
+    Attributes:
+        title: Name in the report; the file's where left out.
+        base: The model all experts were tuned from.
+        experts: At least one.
+        method: How tensors are combined.
+        weighting: How coefficients are chosen.
+        evaluation: What the result is checked on.
+        encoding: How texts are encoded.
+        output: What is written.
+    """
+
+    title: str = ""
+    base: Annotated[Base, BeforeValidator(_path_alone)]
+    experts: tuple[Annotated[Expert, BeforeValidator(_path_alone)], ...] = Field(min_length=1)
+    method: Annotated[Method, BeforeValidator(_name_alone)] = Method()
+    weighting: Weighting
+    evaluation: Evaluation = Evaluation()
+    encoding: Encoding = Encoding()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [spec.name for spec in self.sources()]
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED:
+                why = "is a name of the report's" if name in RESERVED else "names two sources"
+                msg = f"experts: {name!r} {why}; give each source its own name"
+                raise EmbedmergeError(msg)
+        if sum(expert.role == "target" for expert in self.experts) > 1:
+            msg = "experts: two have the role target; one is the fine-tune in question, the others are peers"
+            raise EmbedmergeError(msg)
+        find_method(self.method.name).with_defaults(dict(self.method.parameters))
+        self.weighting.require_consistent(names)
+        return self
+
+    def sources(self) -> list[SourceSpec]:
+        """Base and experts, base first."""
+        experts = [
+            SourceSpec(expert.label, expert.path, expert.role, expert.revision) for expert in self.experts
+        ]
+        return [SourceSpec(self.base.name, self.base.path, "base", self.base.revision), *experts]
+
+    @property
+    def fine_tune(self) -> str | None:
+        """Name of the target expert."""
+        return next((expert.label for expert in self.experts if expert.role == "target"), None)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; folders and files in it are taken from where the recipe lies.
+
+    `~` and environment variables such as `$EMBEDMERGE_DATA` are filled in.
+
+    Raises:
+        EmbedmergeError: Missing, not YAML, an unknown key, or a value that does not fit.
+    """
+    content = _read_yaml(path)
+    recipe = _validated(content, str(path))
+    located = recipe.model_dump()
+    located["title"] = recipe.title or path.stem
+    _locate_paths(located, path.parent)
+    return _validated(located, str(path))
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """A recipe from a mapping, for Python callers; paths are taken as they are.
+
+    >>> parse_recipe({"base": "b", "experts": ["e"], "weighting": {"weights": {"e": 0.3}}}).method.name
+    'linear'
+
+    Raises:
+        EmbedmergeError: An unknown key, or a value that does not fit.
+    """
+    return _validated(content, "recipe")
+
+
+def read_suite(path: Path) -> Evaluation:
+    """Target and general tasks from a suite file; folders are taken from where the file lies.
+
+    Raises:
+        EmbedmergeError: Missing, not YAML, or a key it should not have.
+    """
+    try:
+        suite = Evaluation.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise _readable(error, str(path), Evaluation) from error
+    return Evaluation(
+        target=tuple(_near(task, path.parent) for task in suite.target),
+        general=tuple(_near(task, path.parent) for task in suite.general),
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EmbedmergeError(f"{path}: no such file; configs/ has recipes to copy") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmbedmergeError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f":{where.line + 1}" if where else ""
+        raise EmbedmergeError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(content, dict):
+        raise EmbedmergeError(f"{path}: not a mapping of keys to values; configs/ has recipes to copy")
+    return content
+
+
+def _validated(content: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _readable(error, where, Recipe) from error
+    except EmbedmergeError as error:
+        raise EmbedmergeError(f"{where}: {error}") from error
+
+
+def _readable(error: ValidationError, where: str, root: type[BaseModel]) -> EmbedmergeError:
+    """The first fault as one line that names the key and, where it is unknown, the nearest one."""
+    # A misspelt key is often missing under its right name too; the spelling is what to mend.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    location = [part for part in fault["loc"] if part not in STRATEGIES]
+    key = ".".join(str(part) for part in location) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        fields = list(_model_at(root, fault["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(str(fault["loc"][-1]), fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(fields)}"
+        return EmbedmergeError(f"{where}: {key}: unknown key; {hint}")
+    if fault["type"] == "missing":
+        return EmbedmergeError(f"{where}: {key}: missing, and needed")
+    if fault["type"].startswith("union_tag"):
+        return EmbedmergeError(f"{where}: {key}: give `weights`, or a `strategy` of {', '.join(STRATEGIES)}")
+    return EmbedmergeError(f"{where}: {key}: {fault['msg']} (found {fault['input']!r})")
+
+
+def _model_at(root: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    model = root
+    for part in location:
+        if part in STRATEGIES:
+            model = STRATEGIES[str(part)]
+        elif part in model.model_fields:
+            model = next(_models_in(model.model_fields[str(part)].annotation), model)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _locate_paths(content: dict[str, Any], folder: Path) -> None:
+    """Turn paths that exist beside the recipe into paths that hold from anywhere."""
+    for source in (content["base"], *content["experts"]):
+        source["path"] = _near(source["path"], folder)
+    if content["weighting"].get("examples"):
+        content["weighting"]["examples"] = str(folder / _expanded(content["weighting"]["examples"]))
+    evaluation = content["evaluation"]
+    for side in ("target", "general"):
+        evaluation[side] = [_near(task, folder) for task in evaluation[side]]
+    if evaluation["suite"]:
+        evaluation["suite"] = str(folder / _expanded(evaluation["suite"]))
+
+
+def _near(given: str, folder: Path) -> str:
+    """A path beside the recipe where there is one, else the name as it is: a hub id, a task."""
+    expanded = _expanded(given)
+    path, _, split = expanded.rpartition(":")
+    if (folder / expanded).exists():
+        return str(folder / expanded)
+    if path and (folder / path).exists():
+        return f"{folder / path}:{split}"
+    return expanded
+
+
+def _expanded(given: str) -> str:
+    return os.path.expandvars(os.path.expanduser(given))  # noqa: PTH111 - may be a hub id, not a path

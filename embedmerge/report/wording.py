@@ -1,0 +1,144 @@
+"""Numbers and names in words: the same in the terminal, on the page and in the card."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from embedmerge.evaluation.compare import SIDES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
+
+Reference = Literal["base", "fine-tune"]
+Tone = Literal["gain", "loss", "even"]
+
+MARK = "*"
+NOTHING = "—"
+LEGEND = f"{MARK} real: the 95 % interval over queries leaves out zero. All scores in points."
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def one_line(text: str) -> str:
+    """Return `text` without line breaks, terminal escapes and direction overrides."""
+    return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def points(value: float) -> str:
+    """Return a score with one decimal.
+
+    >>> points(71.26), points(-0.01)
+    ('71.3', '0.0')
+    """
+    return f"{round(value, 1) + 0.0:.1f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """Return a difference with one decimal and its sign, none where it rounds to zero.
+
+    >>> signed(1.25), signed(-0.3), signed(-0.04)
+    ('+1.2', '−0.3', '0.0')
+    """
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def difference(value: Difference | None) -> str:
+    """Return a difference, marked where it is real; a dash where there is none."""
+    if value is None:
+        return NOTHING
+    return signed(value.points) + (MARK if value.is_real else "")
+
+
+def interval(value: Difference) -> str:
+    """Return the 95 % interval of a difference."""
+    return f"{signed(value.low)} to {signed(value.high)}"
+
+
+def tone(value: Difference | None) -> Tone:
+    """Return whether a difference is a real gain, a real loss, or neither."""
+    if value is None or not value.is_real:
+        return "even"
+    return "gain" if value.points > 0 else "loss"
+
+
+def weight(value: float) -> str:
+    """Return a weight with three decimals.
+
+    >>> weight(0.5), weight(-0.25)
+    ('0.500', '−0.250')
+    """
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Return settings as `name value` pairs in one line.
+
+    >>> settings({"temperature": 0.02, "seed": 7})
+    'temperature 0.02, seed 7'
+    """
+    pairs = (
+        (name, value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
+        for name, value in values.items()
+    )
+    return one_line(", ".join(f"{name} {value}" for name, value in pairs))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `number` with its noun.
+
+    >>> counted(1, "task"), counted(3, "task"), counted(1406, "query")
+    ('1 task', '3 tasks', '1,406 queries')
+    """
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def sides(comparison: Comparison) -> tuple[Side, ...]:
+    """Return the sides that have tasks, the target first."""
+    return tuple(side for side in SIDES if comparison.means.get(side))
+
+
+def role(comparison: Comparison, model: str) -> str:
+    """Return `base`, `fine-tune`, `merged`, or nothing for any other model."""
+    roles = {comparison.base: "base", comparison.fine_tune: "fine-tune", comparison.merged: "merged"}
+    return roles.get(model, "")
+
+
+def named(comparison: Comparison, model: str) -> str:
+    """Return the model's name, with its role where the name does not say it."""
+    name, model_role = one_line(model), role(comparison, model)
+    return name if model_role in ("", name) else f"{name} ({model_role})"
+
+
+def focus(comparison: Comparison) -> str | None:
+    """Return the model whose differences are shown task by task: the merged one, else the fine-tune."""
+    return comparison.merged or comparison.fine_tune
+
+
+def to_reference(cell: Cell | None, reference: Reference) -> Difference | None:
+    """Return the cell's difference to a reference."""
+    if cell is None:
+        return None
+    return cell.to_base if reference == "base" else cell.to_fine_tune
+
+
+def references(comparison: Comparison, model: str | None = None) -> tuple[Reference, ...]:
+    """Return the references that something is compared with.
+
+    Args:
+        comparison: The comparison.
+        model: Look at this model's cells only; at all of them where it is None.
+    """
+    cells = [
+        cell
+        for row in (*comparison.means.values(), *(task.cells for task in comparison.tasks))
+        for name, cell in row.items()
+        if model is None or name == model
+    ]
+    both: tuple[Reference, ...] = ("base", "fine-tune")
+    return tuple(ref for ref in both if any(to_reference(cell, ref) for cell in cells))

@@ -1,0 +1,362 @@
+"""The main job: open, weigh, merge, evaluate, export, each stage leaving a file that the next starts from.
+
+A stage whose file is there is not repeated, so a run goes on where it was stopped. What a stage
+writes depends on the lock alone, so a run that was stopped and one that was not end in the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import embedmerge
+from embedmerge.api import choose, data_folder, score_all
+from embedmerge.atomic import new_folder, write_json, write_text
+from embedmerge.checkpoint.hub import Location
+from embedmerge.checkpoint.layout import open_checkpoint
+from embedmerge.checkpoint.lineage import files_sha256, weights_sha256
+from embedmerge.errors import EmbedmergeError
+from embedmerge.evaluation.compare import Comparison, compare
+from embedmerge.evaluation.scoring import ScoreStore
+from embedmerge.evaluation.suites import open_sides
+from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.mixture import Mixture, write_mixture
+from embedmerge.recipe import Recipe, read_suite
+from embedmerge.report.card import render_card
+from embedmerge.report.document import Report, SourceRecord, WeightingRecord
+from embedmerge.report.html import render_html
+from embedmerge.report.serialise import to_json
+from embedmerge.sources import open_sources, require_all_finite
+from embedmerge.weighting.examples import load_examples
+from embedmerge.weighting.strategy import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.evaluation.compare import TaskScores
+    from embedmerge.evaluation.tasks import Task
+    from embedmerge.sources import Source
+    from embedmerge.weighting.examples import Example
+
+LOCK = "recipe.lock.yaml"
+WEIGHTS = "weights.json"
+CANDIDATES = "candidates"
+SCORES = "scores"
+OWN = (LOCK, WEIGHTS, CANDIDATES, SCORES, "report.json", "report.html", "model", ".running")
+
+
+class Watcher(Protocol):
+    """What a run tells the outside; every call may be ignored."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Work within a stage goes on."""
+
+
+class _Silent:
+    def stage(self, name: str) -> None: ...
+    def progress(self, label: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Everything the recipe names, found and checked, before a byte is written.
+
+    Attributes:
+        recipe: The recipe.
+        sources: Base first.
+        examples: Empty where the strategy needs none.
+        tasks: Target ones first.
+        notes: Warnings of the gate, and what the collections left out.
+    """
+
+    recipe: Recipe
+    sources: list[Source]
+    examples: list[Example]
+    tasks: list[Task]
+    notes: tuple[str, ...]
+
+    @cached_property
+    def lock(self) -> dict[str, Any]:
+        """The lock of this run."""
+        return lock(self.recipe, self.sources, self.examples, self.tasks)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The opened sources' folders, base first."""
+        return [source.checkpoint for source in self.sources]
+
+
+def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
+    """Find and check everything the recipe names.
+
+    Raises:
+        EmbedmergeError: Something is missing, malformed, or must not be merged.
+    """
+    file = recipe.weighting.examples_file
+    examples = load_examples(Path(file)) if file else []
+    sources, warnings = open_sources(recipe.sources())
+    named = recipe.evaluation
+    suite = read_suite(Path(named.suite)) if named.suite else type(named)()
+    names = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
+    tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
+    require_all_finite(sources)
+    notes = (*map(str, warnings), *(note for task in tasks for note in task.notes))
+    return Opened(recipe, sources, examples, tasks, notes)
+
+
+def run_recipe(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    fresh: bool = False,
+    data_dir: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Do the whole job, or what of it is left to do.
+
+    Args:
+        recipe: What to do.
+        folder: Run folder: gets `model/`, `report.json`, `report.html` and `recipe.lock.yaml`.
+        fresh: Remove what an earlier run left there and start over.
+        data_dir: Where a task that is no folder here is looked for; `EMBEDMERGE_DATA` where None.
+        watcher: Told what goes on.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        EmbedmergeError: Bad input, before anything is written; or a folder that holds something else.
+    """
+    watcher = watcher or _Silent()
+    watcher.stage("open")
+    _require_own(folder)
+    opened = open_recipe(recipe, data_dir)
+    with _held(folder):
+        if fresh:
+            _clear(folder)
+        return _Run(opened, folder, watcher).finish()
+
+
+class _Run:
+    """The stages after opening; each reads what the one before it wrote."""
+
+    def __init__(self, opened: Opened, folder: Path, watcher: Watcher) -> None:
+        self.opened = opened
+        self.folder = folder
+        self.watcher = watcher
+
+    def finish(self) -> Report:
+        self._lock()
+        choice = self._weigh()
+        merged = self._merge("merged", choice.coefficients)
+        comparison = self._compare(merged) if self.opened.tasks else None
+        report = self._report(choice, merged, comparison)
+        self._export(merged, report)
+        return report
+
+    def _lock(self) -> None:
+        path, wanted = self.folder / LOCK, as_yaml(self.opened.lock)
+        if not path.exists():
+            write_text(path, wanted)
+        elif path.read_text(encoding="utf-8") != wanted:
+            msg = (
+                f"{self.folder}: holds a run of another recipe, of other data or of other versions; "
+                "give --fresh to start over, or another folder with -o"
+            )
+            raise EmbedmergeError(msg)
+
+    def _weigh(self) -> Choice:
+        self.watcher.stage("weigh")
+        path = self.folder / WEIGHTS
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return Choice(Coefficients(kept["weights"]), kept["losses"], kept["losses_se"])
+        recipe = self.opened.recipe
+        choice = choose(
+            self.opened.sources,
+            recipe.weighting,
+            self.opened.examples,
+            recipe.encoding.settings(),
+            self.watcher.progress,
+        )
+        content = {
+            "weights": choice.coefficients.weights,
+            "losses": choice.losses,
+            "losses_se": choice.losses_se,
+        }
+        write_json(path, content)
+        return choice
+
+    def _merge(self, name: str, coefficients: Coefficients) -> Checkpoint:
+        self.watcher.stage(f"merge {name}")
+        target = self.folder / CANDIDATES / name
+        if not target.exists():  # it appears by renaming, so it is whole
+            method = self.opened.recipe.method
+            write_mixture(
+                self.opened.checkpoints,
+                Mixture(coefficients, method.name, dict(method.parameters), method.dtype),
+                target,
+                progress=lambda done, total: self.watcher.progress(f"merging {name}", done, total),
+            )
+        return open_checkpoint(Location(name, target, None), name)
+
+    def _compare(self, merged: Checkpoint) -> Comparison:
+        uniform = self._merge(
+            "uniform", Coefficients.uniform([source.name for source in self.opened.sources])
+        )
+        scores = {
+            checkpoint.name: self._score(checkpoint)
+            for checkpoint in (*self.opened.checkpoints, uniform, merged)
+        }
+        base = self.opened.sources[0].name
+        return compare(scores, base, self.opened.recipe.fine_tune, merged.name)
+
+    def _score(self, checkpoint: Checkpoint) -> Sequence[TaskScores]:
+        self.watcher.stage(f"evaluate {checkpoint.name}")
+        store = ScoreStore(self.folder / SCORES)
+        settings = self.opened.recipe.encoding.settings()
+        return score_all(checkpoint, self.opened.tasks, store, settings, self.watcher.progress).scores
+
+    def _report(self, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
+        self.watcher.stage("report")
+        report = _document(self.opened, choice, merged, comparison)
+        write_json(self.folder / "report.json", to_json(report))
+        write_text(self.folder / "report.html", render_html(report))
+        return report
+
+    def _export(self, merged: Checkpoint, report: Report) -> None:
+        self.watcher.stage("export")
+        target = self.folder / "model"
+        if target.exists():  # it appears by renaming, so it is whole
+            return
+        locked = as_yaml(without_local_folders(self.opened.lock))
+        with new_folder(target) as beside:
+            _link_tree(merged.folder, beside)
+            (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
+            (beside / LOCK).write_text(locked, encoding="utf-8")
+            manifest = _manifest(beside, self.opened.sources, report)
+            (beside / "embedmerge.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
+    recipe = opened.recipe
+    settings = recipe.encoding.settings()
+    weighting = recipe.weighting.model_dump(mode="json", exclude={"strategy", "examples", "weights"})
+    return Report(
+        tool=f"embedmerge {embedmerge.__version__}",
+        title=recipe.title or "embedmerge run",
+        method=recipe.method.name,
+        method_parameters=dict(recipe.method.parameters),
+        sources=tuple(_source_record(source) for source in opened.sources),
+        weighting=WeightingRecord(
+            recipe.weighting.strategy, weighting, len(opened.examples), choice.losses, choice.losses_se
+        ),
+        weights=choice.coefficients.weights,
+        comparison=comparison,
+        encoding={
+            "precision": "bf16" if settings.bf16 else "fp32",
+            "max_seq_length": settings.max_seq_length or merged.max_seq_length,
+        },
+        notes=opened.notes,
+        model_sha256=weights_sha256(merged),
+        versions=library_versions(),
+    )
+
+
+def _source_record(source: Source) -> SourceRecord:
+    location = source.checkpoint.location
+    return SourceRecord(
+        name=source.name,
+        role=source.role,
+        location=location.given,
+        revision=location.revision,
+        sha256=source.weights_sha256,
+        license=source.checkpoint.license,
+    )
+
+
+def _manifest(folder: Path, sources: Sequence[Source], report: Report) -> dict[str, Any]:
+    """What went in and what came out, by sha256, for whoever wants to check the folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        "tool": report.tool,
+        "method": report.method,
+        "weights": report.weights,
+        "sources": {source.name: source.weights_sha256 for source in sources},
+        "files": files_sha256(folder, files),
+    }
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Copy a folder without copying its bytes where the file system can share them."""
+    shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that holds anything but a run."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise EmbedmergeError(f"{folder}: a file, where the run folder should be; name another with -o")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OWN)
+    if foreign and not (folder / LOCK).exists():
+        msg = f"{folder}: not empty and no run of embedmerge's ({foreign[0]} is in it); give another -o"
+        raise EmbedmergeError(msg)
+
+
+def _leftovers(place: Path) -> list[Path]:
+    """What a killed process left beside its targets; see `embedmerge.atomic`."""
+    return [path for path in place.iterdir() if _is_leftover(path)] if place.is_dir() else []
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(".") and path.name != ".running"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the folder, and sweep up what a killed one left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".running").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EmbedmergeError(
+                f"{folder}: another run is at work there; wait for it, or name another"
+            ) from error
+        for place in (folder, folder / CANDIDATES, folder / SCORES):
+            for path in _leftovers(place):
+                _remove(path)
+        yield
+
+
+def _clear(folder: Path) -> None:
+    for name in OWN:
+        if name != ".running":
+            _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
