@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from embedmerge.atomic import new_folder
+from embedmerge.atomic import new_folder, write_bytes
 from embedmerge.checkpoint.compat import not_finite
 from embedmerge.checkpoint.portable import portable_files
-from embedmerge.checkpoint.tensors import FLOATING, SafetensorsFile, SafetensorsWriter, TensorInfo, narrow
+from embedmerge.checkpoint.tensors import (
+    FLOATING,
+    SafetensorsFile,
+    SafetensorsWriter,
+    TensorInfo,
+    narrow,
+    widen,
+)
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.spec import method as find_method
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from embedmerge.merging.coefficients import Coefficients
 
 SLICE = 1 << 20  # elements held of each source at a time
+STORED_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,15 @@ class Mixture:
 
     @property
     def stored_dtype(self) -> str | None:
-        """The safetensors name of `dtype`."""
-        return {"float32": "F32", "float16": "F16", "bfloat16": "BF16", None: None}[self.dtype]
+        """The safetensors name of `dtype`.
+
+        Raises:
+            EmbedmergeError: It is none of the three.
+        """
+        if self.dtype is not None and self.dtype not in STORED_DTYPES:
+            msg = f"dtype {self.dtype!r}: no such output type (there are: {', '.join(STORED_DTYPES)})"
+            raise EmbedmergeError(msg)
+        return STORED_DTYPES[self.dtype] if self.dtype else None
 
 
 def write_mixture(
@@ -73,35 +88,42 @@ def write_mixture(
         sha256 of every weight file, by place below the folder.
 
     Raises:
-        EmbedmergeError: The target is occupied, or a source or the result is not finite.
+        EmbedmergeError: The target is occupied, method, parameter or type is unknown, or a source or the
+            result is not finite.
     """
-    spec = find_method(mixture.method)
-    parameters = spec.with_defaults(mixture.parameters)
-    donor = sources[0]
-    digests: dict[str, str] = {}
-    total = sum(tensor.info.nbytes for module in donor.tensors.values() for tensor in module.values())
-    done = 0
-    with new_folder(target) as folder, ExitStack() as stack:
-        for place, content in {**portable_files(donor), **(extra_files or {})}.items():
-            path = folder / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        files = _OpenFiles(stack)
-        for module in donor.tensors:
-            path = folder / module / "model.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            infos = [_stored(tensor.info, mixture.stored_dtype) for tensor in donor.tensors[module].values()]
-            with SafetensorsWriter(path, infos) as writer:
-                for info in infos:
-                    located = [source.tensors[module].get(info.name) for source in sources]
-                    elements = _MergedTensor(files, sources, located, info, mixture, spec.elementwise)
-                    for part in elements.parts(spec.combine, parameters):
-                        writer.append(part)
-                        done += part.nbytes
-                        if progress:
-                            progress(done, total)
-            digests[path.relative_to(folder).as_posix()] = writer.sha256
-    return digests
+    merger = _Merger(sources, mixture)
+    weight_files = _weight_files(sources, mixture.stored_dtype)
+    count = _counter(progress, sum(tensor.info.nbytes for file in weight_files.values() for tensor in file))
+    with new_folder(target) as folder:
+        for place, content in {**portable_files(sources[0]), **(extra_files or {})}.items():
+            write_bytes(folder / place, content)
+        with merger:
+            return {
+                place: _write_weights(folder / place, tensors, merger, count)
+                for place, tensors in weight_files.items()
+            }
+
+
+@dataclass(frozen=True)
+class _MergedTensor:
+    """A tensor to write: its stored form, and where each source keeps its own, if it has one."""
+
+    info: TensorInfo
+    locations: tuple[TensorLocation | None, ...]
+
+
+def _weight_files(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_MergedTensor]]:
+    """The donor's tensors in its order, by the file that will hold them."""
+    files = {}
+    for place, module in enumerate(sources[0].modules):
+        tensors = [source.tensors_of(place) for source in sources]
+        if tensors[0]:
+            path = PurePosixPath(module.path, "model.safetensors").as_posix()
+            files[path] = [
+                _MergedTensor(_stored(located.info, dtype), tuple(each.get(name) for each in tensors))
+                for name, located in tensors[0].items()
+            ]
+    return files
 
 
 def _stored(info: TensorInfo, dtype: str | None) -> TensorInfo:
@@ -109,66 +131,90 @@ def _stored(info: TensorInfo, dtype: str | None) -> TensorInfo:
     return TensorInfo(info.name, changed, info.shape)
 
 
-class _OpenFiles:
-    """Safetensors files opened once each, closed with the stack."""
+def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    done = 0
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress:
+            progress(done, total)
+
+    return count
+
+
+def _write_weights(
+    path: Path, tensors: Sequence[_MergedTensor], merger: _Merger, count: Callable[[int], None]
+) -> str:
+    """Write one safetensors file slice by slice and return its digest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with SafetensorsWriter(path, [tensor.info for tensor in tensors]) as writer:
+        for tensor in tensors:
+            for part in merger.parts(tensor):
+                writer.append(part)
+                count(part.nbytes)
+    return writer.sha256
+
+
+class _Merger:
+    """Reads the sources and applies the method; a context that closes the files it has opened."""
+
+    def __init__(self, sources: Sequence[Checkpoint], mixture: Mixture) -> None:
+        self._names = [source.name for source in sources]
+        self._spec = find_method(mixture.method)
+        self._parameters = self._spec.with_defaults(mixture.parameters)
+        self._coefficients = mixture.coefficients
         self._files: dict[Path, SafetensorsFile] = {}
 
-    def __getitem__(self, path: Path) -> SafetensorsFile:
-        if path not in self._files:
-            self._files[path] = self._stack.enter_context(SafetensorsFile(path))
-        return self._files[path]
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
+            file.__exit__(*error)
+        self._files.clear()
 
-@dataclass(frozen=True)
-class _MergedTensor:
-    files: _OpenFiles
-    sources: Sequence[Checkpoint]
-    located: Sequence[TensorLocation | None]
-    info: TensorInfo
-    mixture: Mixture
-    elementwise: bool
-
-    def parts(self, combine: Callable[..., Any], parameters: dict[str, Any]) -> Iterator[NDArray[Any]]:
+    def parts(self, tensor: _MergedTensor) -> Iterator[NDArray[Any]]:
         """The merged tensor in stored form, slice after slice."""
-        donor = self.located[0]
+        donor, *others = tensor.locations
         assert donor is not None
-        step = SLICE if self.elementwise else max(self.info.elements, 1)
-        for start in range(0, self.info.elements, step):
-            stop = min(start + step, self.info.elements)
-            if None in self.located or not self.info.is_floating:
-                yield self._donors(donor, start, stop)
+        elements = tensor.info.elements
+        step = SLICE if self._spec.elementwise else max(elements, 1)
+        for start in range(0, elements, step):
+            part = slice(start, min(start + step, elements))
+            if not tensor.info.is_floating:
+                yield self._file(donor).read(tensor.info.name, part.start, part.stop)
+            elif None in others:
+                yield _narrowed(self._values(0, donor, part), tensor.info)
             else:
-                yield self._combined(combine, parameters, start, stop)
+                yield _narrowed(self._combined(tensor, part), tensor.info)
 
-    def _donors(self, donor: TensorLocation, start: int, stop: int) -> NDArray[Any]:
-        if not self.info.is_floating:
-            return self.files[donor.file].read(self.info.name, start, stop)
-        return narrow(self.files[donor.file].read_float32(self.info.name, start, stop), self.info.dtype)
+    def _combined(self, tensor: _MergedTensor, part: slice) -> NDArray[np.float32]:
+        shape = (part.stop - part.start,) if self._spec.elementwise else tensor.info.shape
+        located = enumerate(filter(None, tensor.locations))
+        values = [self._values(source, location, part).reshape(shape) for source, location in located]
+        coefficients = self._coefficients.for_tensor(tensor.info.name)
+        return self._spec.combine(values, coefficients, **self._parameters).reshape(-1)
 
-    def _combined(
-        self, combine: Callable[..., Any], parameters: dict[str, Any], start: int, stop: int
-    ) -> NDArray[Any]:
-        shape = (stop - start,) if self.elementwise else self.info.shape
-        values = [self._values(index, start, stop).reshape(shape) for index in range(len(self.sources))]
-        merged = combine(values, self.mixture.coefficients.for_tensor(self.info.name), **parameters)
-        stored = narrow(merged.reshape(-1), self.info.dtype)
-        if not np.isfinite(merged).all() or (self.info.dtype == "F16" and not np.isfinite(stored).all()):
-            raise self._overflow()
-        return stored
-
-    def _values(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
-        location = self.located[index]
-        assert location is not None
-        values = self.files[location.file].read_float32(self.info.name, start, stop)
+    def _values(self, source: int, location: TensorLocation, part: slice) -> NDArray[np.float32]:
+        values = self._file(location).read_float32(location.info.name, part.start, part.stop)
         if not np.isfinite(values).all():
-            raise not_finite(self.sources[index].name, self.info.name)
+            raise not_finite(self._names[source], location.info.name)
         return values
 
-    def _overflow(self) -> EmbedmergeError:
-        wanted = self.mixture.dtype or self.info.dtype
-        return EmbedmergeError(
-            f"tensor {self.info.name!r} leaves the range of {wanted}; merge with dtype float32"
+    def _file(self, location: TensorLocation) -> SafetensorsFile:
+        if location.file not in self._files:
+            self._files[location.file] = SafetensorsFile(location.file)
+        return self._files[location.file]
+
+
+def _narrowed(values: NDArray[np.float32], info: TensorInfo) -> NDArray[Any]:
+    stored = narrow(values, info.dtype)
+    finite = np.isfinite(values).all() and (stored is values or np.isfinite(widen(stored, info.dtype)).all())
+    if not finite:
+        msg = (
+            f"tensor {info.name!r} leaves the range of {info.dtype}; "
+            "merge with dtype float32, or with smaller weights"
         )
+        raise EmbedmergeError(msg)
+    return stored

@@ -154,12 +154,12 @@ def _vocabulary(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
 
 def _special_tokens(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
     wanted, found = special_tokens(donor), special_tokens(other)
-    for role in wanted.keys() & found.keys():
+    for role in sorted(wanted.keys() & found.keys()):
         if wanted[role] != found[role]:
             text = f"{role} is {found[role]!r}, in {donor.name} it is {wanted[role]!r}"
             yield Finding("error", other.name, text)
-    if donor.config.get("pad_token_id") != other.config.get("pad_token_id"):
-        ids = other.config.get("pad_token_id"), donor.config.get("pad_token_id")
+    ids = other.config.get("pad_token_id"), donor.config.get("pad_token_id")
+    if None not in ids and ids[0] != ids[1]:  # left out, it is the architecture's
         yield Finding("error", other.name, f"pad_token_id {ids[0]}, {donor.name} has {ids[1]}")
     if normaliser(donor) != normaliser(other) and None not in (normaliser(donor), normaliser(other)):
         yield Finding(
@@ -200,8 +200,8 @@ def _shown(value: object) -> str:
 
 
 def _tensors(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
-    for module, wanted in donor.tensors.items():
-        found = other.tensors.get(module, {})
+    for place in range(len(donor.modules)):
+        wanted, found = donor.tensors_of(place), other.tensors_of(place)
         for name, tensor in wanted.items():
             if name not in found:
                 yield _absent(name, other, donor)
@@ -209,7 +209,7 @@ def _tensors(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
                 shapes = list(found[name].info.shape), list(tensor.info.shape)
                 text = f"tensor {name!r} is {shapes[0]}, in {donor.name} it is {shapes[1]}"
                 yield Finding("error", other.name, text)
-        for name in found.keys() - wanted.keys():
+        for name in sorted(found.keys() - wanted.keys()):
             yield _unexpected(name, other, donor)
 
 

@@ -49,14 +49,24 @@ def locate(given: str, revision: str | None = None) -> Location:
         msg = f"{given}: a file, where a model folder is wanted; name the folder that holds it"
         raise EmbedmergeError(msg)
     if not HUB_ID.fullmatch(given):
-        msg = f"{given}: no such folder; check the path, or give a hub id such as BAAI/bge-small-en-v1.5"
-        raise EmbedmergeError(msg)
+        raise _no_folder(given)
     return _snapshot(given, revision)
+
+
+def _no_folder(given: str) -> EmbedmergeError:
+    return EmbedmergeError(
+        f"{given}: no such folder; check the path, or give a hub id such as BAAI/bge-small-en-v1.5"
+    )
 
 
 def _snapshot(given: str, revision: str | None) -> Location:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # of the HTTP client that this version of the library stands on
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     asked = f"{given}@{revision}" if revision else given
     try:
@@ -69,7 +79,10 @@ def _snapshot(given: str, revision: str | None) -> Location:
     except LocalEntryNotFoundError as error:
         msg = f"{asked}: no such folder here, not in the hub cache, and the hub cannot be reached"
         raise EmbedmergeError(msg) from error
-    except (HfHubHTTPError, OSError) as error:
-        msg = f"{asked}: no such folder here, and the hub did not give it ({str(error).splitlines()[0]})"
+    except HFValidationError as error:
+        raise _no_folder(given) from error
+    except (HTTPError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        msg = f"{asked}: no such folder here, and the hub did not give it ({reason})"
         raise EmbedmergeError(msg) from error
     return Location(given, snapshot, snapshot.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.checkpoint.tensors import SafetensorsFile, TensorInfo
@@ -24,6 +25,7 @@ POOLING_BOOLEANS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+WEIGHTLESS = frozenset({"Pooling", "Normalize", "Dropout"})
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".index.json")
 NOT_TAKEN_OVER = frozenset({"README.md", "embedmerge.json", "recipe.lock.yaml", "training_args.bin"})
 
@@ -39,9 +41,24 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); is the model folder complete?"
         raise EmbedmergeError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path}: not valid JSON ({error}); fetch or save the model again"
         raise EmbedmergeError(msg) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, empty where there is no such file.
+
+    Raises:
+        EmbedmergeError: The file cannot be read or holds anything else.
+    """
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        msg = f"{path}: a JSON object is wanted, not a {type(value).__name__}; fetch or save the model again"
+        raise EmbedmergeError(msg)
+    return value
 
 
 @dataclass(frozen=True)
@@ -83,16 +100,16 @@ def _listed_modules(folder: Path) -> tuple[Module, ...]:
             f"{folder / 'modules.json'}: not a list of modules with idx, path and type; save the model again"
         )
         raise EmbedmergeError(msg) from error
-    return tuple(Module(path, kind, _module_config(folder / path)) for path, kind in named)
-
-
-def _module_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    return dict(read_json(path)) if path.is_file() else {}
+    for path, _ in named:
+        if PurePath(path).is_absolute() or ".." in PurePath(path).parts:
+            msg = f"{folder / 'modules.json'}: its module {path!r} lies outside the model folder"
+            raise EmbedmergeError(msg)
+    return tuple(Module(path, kind, read_object(folder / path / "config.json")) for path, kind in named)
 
 
 def _bare_transformer(folder: Path) -> tuple[Module, ...]:
-    return (Module("", "sentence_transformers.models.Transformer", _module_config(folder)),)
+    config = read_object(folder / "config.json")
+    return (Module("", "sentence_transformers.models.Transformer", config),)
 
 
 LAYOUTS = (
@@ -177,8 +194,7 @@ class Checkpoint:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """config_sentence_transformers.json, empty where there is none."""
-        path = self.folder / "config_sentence_transformers.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        return read_object(self.folder / "config_sentence_transformers.json")
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -194,11 +210,9 @@ class Checkpoint:
     def max_seq_length(self) -> int | None:
         """Number of tokens after which text is cut."""
         folder = self.folder / self.transformer.path
-        sentence_config = folder / "sentence_bert_config.json"
-        if sentence_config.is_file():
-            length = read_json(sentence_config).get("max_seq_length")
-            if length:
-                return int(length)
+        length = read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+        if length:
+            return int(length)
         limits = [self.config.get("max_position_embeddings"), self.tokenizer_config.get("model_max_length")]
         known = [int(limit) for limit in limits if limit]
         return min(known) if known else None
@@ -206,8 +220,7 @@ class Checkpoint:
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
         """tokenizer_config.json, empty where there is none."""
-        path = self.folder / self.transformer.path / "tokenizer_config.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        return read_object(self.folder / self.transformer.path / "tokenizer_config.json")
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -226,6 +239,10 @@ class Checkpoint:
     def license(self) -> str | None:
         """Licence stated in the front matter of the folder's README.md."""
         return _stated_license(self.folder / "README.md")
+
+    def tensors_of(self, place: int) -> dict[str, TensorLocation]:
+        """Tensors of the module at a place in the stack, whatever its folder is called."""
+        return self.tensors.get(self.modules[place].path, {}) if place < len(self.modules) else {}
 
     def weight_files(self) -> tuple[Path, ...]:
         """Files that hold tensors, sorted by their place below the folder."""
@@ -268,8 +285,9 @@ def open_checkpoint(location: Location, name: str | None = None) -> Checkpoint:
         modules,
         {path: located for path, located in tensors.items() if located},
     )
-    if checkpoint.transformer.path not in checkpoint.tensors:
-        raise _no_weights(location.folder / checkpoint.transformer.path)
+    for module in (checkpoint.transformer, *modules):
+        if module.kind not in WEIGHTLESS and module.path not in checkpoint.tensors:
+            raise _no_weights(location.folder / module.path)
     return checkpoint
 
 
@@ -289,12 +307,12 @@ def _locate_tensors(folder: Path) -> dict[str, TensorLocation]:
 
 
 def _shards(index: Path) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
-    if not names or any(not isinstance(name, str) or "/" in name or name.startswith(".") for name in names):
+    weight_map = read_object(index).get("weight_map")
+    named = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not named or any(not isinstance(name, str) or "/" in name or name.startswith(".") for name in named):
         msg = f"{index}: its weight_map does not name files beside it; fetch or save the model again"
         raise EmbedmergeError(msg)
-    return [index.parent / name for name in names]
+    return [index.parent / name for name in sorted(set(named))]
 
 
 def _no_weights(folder: Path) -> EmbedmergeError:

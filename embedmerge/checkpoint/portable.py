@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.checkpoint.layout import POOLING_BOOLEANS, Module, read_json
+from embedmerge.checkpoint.layout import POOLING_BOOLEANS, Module, read_json, read_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,8 +66,7 @@ def _legacy_pooling(module: Module, donor: Checkpoint) -> dict[str, Any]:
 
 
 def _legacy_sentence_config(donor: Checkpoint, path: Path) -> dict[str, Any]:
-    config = dict(read_json(path)) if path.is_file() else {}
-    kept = {key: value for key, value in config.items() if key in ("do_lower_case",)}
+    kept = {key: value for key, value in read_object(path).items() if key == "do_lower_case"}
     return {"max_seq_length": donor.max_seq_length, "do_lower_case": False, **kept}
 
 

@@ -143,7 +143,7 @@ class SafetensorsFile:
         storage = STORAGE[info.dtype]
         elements = np.empty(stop - start, dtype=storage)
         self._handle.seek(info.start + start * storage.itemsize)
-        if self._handle.readinto(elements.data.cast("B") if elements.size else b"") != elements.nbytes:
+        if elements.size and self._handle.readinto(elements.data.cast("B")) != elements.nbytes:
             raise self._damaged(f"tensor {name!r} ends early")
         return elements
 
@@ -161,7 +161,7 @@ class SafetensorsFile:
             raise self._damaged(f"a header of {length} bytes in a file of {size}")
         try:
             header = json.loads(self._handle.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged("its header is not JSON") from error
         if not isinstance(header, dict):
             raise self._damaged("its header is not a JSON object")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.checkpoint.layout import read_json
+from embedmerge.checkpoint.layout import read_object
+from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,29 +22,32 @@ def vocabulary(checkpoint: Checkpoint) -> dict[int, str] | None:
     """
     folder = checkpoint.folder / checkpoint.transformer.path
     if (folder / "tokenizer.json").is_file():
-        return _tokenizer_vocabulary(read_json(folder / "tokenizer.json"))
+        return _tokenizer_vocabulary(folder / "tokenizer.json")
     if (folder / "vocab.txt").is_file():
         return dict(enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines()))
     return None
 
 
-def _tokenizer_vocabulary(tokenizer: dict[str, Any]) -> dict[int, str]:
-    entries = tokenizer.get("model", {}).get("vocab", {})
-    if isinstance(entries, dict):
-        rows = {int(row): str(token) for token, row in entries.items()}
-    else:  # Unigram: a list of [token, score]
-        rows = {row: str(entry[0]) for row, entry in enumerate(entries)}
-    for added in tokenizer.get("added_tokens", []):
-        rows[int(added["id"])] = str(added["content"])
-    return rows
+def _tokenizer_vocabulary(path: Path) -> dict[int, str]:
+    tokenizer = read_object(path)
+    try:
+        entries = tokenizer["model"]["vocab"]
+        if isinstance(entries, dict):
+            rows = {int(row): str(token) for token, row in entries.items()}
+        else:  # Unigram: a list of [token, score]
+            rows = {row: str(entry[0]) for row, entry in enumerate(entries)}
+        added = {int(token["id"]): str(token["content"]) for token in tokenizer.get("added_tokens") or []}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        msg = f"{path}: no tokenizer with a vocabulary; fetch or save the model again"
+        raise EmbedmergeError(msg) from error
+    return {**rows, **added}
 
 
 def special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
     """Role -> token, as far as tokenizer_config.json or special_tokens_map.json says."""
     stated = dict(checkpoint.tokenizer_config)
     path = checkpoint.folder / checkpoint.transformer.path / "special_tokens_map.json"
-    if path.is_file():
-        stated.update(read_json(path))
+    stated.update(read_object(path))
     named = {role: stated[role] for role in SPECIAL_TOKENS if stated.get(role)}
     return {
         role: str(token["content"] if isinstance(token, dict) else token) for role, token in named.items()
@@ -52,5 +56,4 @@ def special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
 
 def normaliser(checkpoint: Checkpoint) -> Any:
     """The normaliser of tokenizer.json (lower-casing, accents), None where it does not say."""
-    path: Path = checkpoint.folder / checkpoint.transformer.path / "tokenizer.json"
-    return read_json(path).get("normalizer") if path.is_file() else None
+    return read_object(checkpoint.folder / checkpoint.transformer.path / "tokenizer.json").get("normalizer")

@@ -20,9 +20,13 @@ class Combine(Protocol):
     """The arithmetic of a method on one tensor, or on one slice of it where the method is elementwise."""
 
     def __call__(
-        self, tensors: Sequence[Float32], coefficients: Sequence[float], **parameters: Any
+        self, tensors: Sequence[Float32], coefficients: Sequence[float], /, *args: Any, **parameters: Any
     ) -> Float32:
-        """Combine the sources' values, base first, into the merged one, in float32."""
+        """Combine the sources' values, base first, into the merged one, in float32.
+
+        Each method takes its own parameters by keyword; `*args: Any` beside them tells the type
+        checker so, and nothing is passed there.
+        """
         ...
 
 

@@ -20,14 +20,16 @@ def combine(tensors: Sequence[Float32], coefficients: Sequence[float]) -> Float3
     """Sum of `coefficients[i] * tensors[i]`, accumulated in float32 in the order given.
 
     With the base among the tensors and coefficients that sum to one this is task arithmetic
-    (arXiv 2212.04089) and LM-Cocktail's mixture (arXiv 2311.13534, section 3).
+    (arXiv 2212.04089) and LM-Cocktail's mixture (arXiv 2311.13534, section 3). A tensor that counts
+    for 1 among others that count for 0 comes out bit for bit.
 
     >>> combine([np.zeros(2, np.float32), np.ones(2, np.float32)], [0.75, 0.25])
     array([0.25, 0.25], dtype=float32)
     """
-    total = np.zeros_like(tensors[0], dtype=np.float32)
+    total = np.full_like(tensors[0], -0.0, dtype=np.float32)  # -0.0 + x is x, the sign of zero included
     for tensor, coefficient in zip(tensors, coefficients, strict=True):
-        total += np.float32(coefficient) * tensor
+        if coefficient:
+            total += np.float32(coefficient) * tensor
     return total
 
 

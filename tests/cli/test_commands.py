@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
+from typer.testing import CliRunner
+
+from embedmerge.cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+runner = CliRunner()
+
+
+def called(*arguments: object) -> tuple[int, str, str]:
+    result = runner.invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_merge(base: Path, expert: Path, peer: Path, tmp_path: Path) -> None:
+    code, out, _ = called(
+        "merge", "--base", base, "--expert", expert, "--expert", f"other={peer}",
+        "--method", "linear", "--weights", "0.5,0.3,0.2", "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["weights"] == {"base": 0.5, "expert": 0.3, "other": 0.2}
+    assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
+
+
+def test_weigh(base: Path, expert: Path, examples_file: Path) -> None:
+    code, out, _ = called("weigh", "--base", base, "--expert", expert, "--examples", examples_file, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert list(found["weights"]) == ["base", "expert"]
+    assert sum(found["weights"].values()) == pytest.approx(1)
+    code, out, _ = called(
+        "weigh", "--base", base, "--expert", expert, "--examples", examples_file, "--reference"
+    )
+    assert code == 0
+    assert "loss" in out
+
+
+def test_evaluate(base: Path, expert: Path, collection: Path) -> None:
+    code, out, _ = called(
+        "evaluate", base, expert, "--task", collection, "--task", f"{collection}:dev", "--json"
+    )
+    models = json.loads(out)["models"]
+    assert code == 0
+    assert [model["model"] for model in models] == [str(base), str(expert)]
+    row = models[0]["tasks"][1]
+    assert (row["task"], row["split"]) == ("animals", "dev")
+    assert 0 < row["ndcg_at_10"] <= 100
+    with open(row["per_query"]) as file:  # noqa: PTH123
+        assert len(json.load(file)["per_query"]) == 20
+    code, out, _ = called("evaluate", base, expert, "--task", collection)
+    assert code == 0
+    assert "expert" in out
+
+
+def test_inspect(base: Path, expert: Path, make_checkpoint) -> None:
+    code, out, _ = called("inspect", base, expert, "--json")
+    found = json.loads(out)
+    assert (code, found["mergeable"], found["sources"][0]["layers"]) == (0, True, 2)
+    deeper = make_checkpoint("deeper-cli", layers=3)
+    code, out, _ = called("inspect", base, deeper)
+    assert code == 0
+    assert "must not be merged" in out
+    assert "layers 3" in " ".join(out.split())
+
+
+def test_run_and_its_resumption(
+    tmp_path: Path, base: Path, expert: Path, collection: Path, examples_file: Path
+) -> None:
+    recipe = {
+        "base": str(base),
+        "experts": [{"path": str(expert), "role": "target"}],
+        "weighting": {"strategy": "cocktail", "examples": str(examples_file)},
+        "evaluation": {"target": [str(collection)]},
+        "output": {"folder": str(tmp_path / "run")},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    code, out, _ = called("run", tmp_path / "recipe.yaml")
+    assert code == 0
+    assert str(tmp_path / "run" / "model") in out
+    code, out, _ = called("run", tmp_path / "recipe.yaml", "--json")
+    assert (code, json.loads(out)["title"]) == (0, "recipe")
+
+
+def bad_calls(tmp_path: Path, base: Path, expert: Path, other: Path, bad: Path) -> dict[str, list[object]]:
+    out = ["-o", tmp_path / "out"]
+    pair = ["--base", base, "--expert", expert]
+    return {
+        "no such folder": ["merge", "--base", "/no/where", "--expert", expert, "--weights", "0.5,0.5", *out],
+        "must be 1": ["merge", *pair, "--weights", "0.5,0.4", *out],
+        "one each": ["merge", *pair, "--weights", "1", *out],
+        "must be numbers": ["merge", *pair, "--weights", "half,half", *out],
+        "--weights: missing": ["merge", *pair, *out],
+        "no such merging method": ["merge", *pair, "--weights", "0.5,0.5", "--method", "dare-ties", *out],
+        "--dtype int8": ["merge", *pair, "--weights", "0.5,0.5", "--dtype", "int8", *out],
+        "give at least one": ["merge", "--base", base, "--weights", "1", *out],
+        "layers 3": ["merge", "--base", base, "--expert", other, "--weights", "0.5,0.5", *out],
+        "two sources have this": ["merge", *pair, "--expert", expert, "--weights", "0.5,0.3,0.2", *out],
+        "bare string": ["weigh", *pair, "--examples", bad],
+        "no such examples file": ["weigh", *pair, "--examples", tmp_path / "none.jsonl"],
+        "this strategy needs it": ["weigh", *pair],
+        "no such strategy": ["weigh", *pair, "--strategy", "guess"],
+        "no expert has this name": ["weigh", *pair, "--examples", bad, "--target", "nobody"],
+        "--task: give at least one": ["evaluate", base],
+        "must be auto, fp32 or bf16": ["evaluate", base, "--task", tmp_path, "--precision", "fp8"],
+        "no qrels": ["evaluate", base, "--task", tmp_path],
+        "no such file": ["run", tmp_path / "none.yaml", *out],
+        "neither modules.json nor config.json": ["inspect", tmp_path],
+    }
+
+
+def test_bad_input_is_one_line_with_code_2_and_nothing_written(
+    tmp_path: Path, base: Path, expert: Path, make_checkpoint
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"query": "q", "pos": "p"}\n')
+    other = make_checkpoint("deeper-bad", layers=3)
+    for says, arguments in bad_calls(tmp_path, base, expert, other, bad).items():
+        code, out, err = called(*arguments)
+        assert (code, out) == (2, ""), (says, err)
+        assert says in err
+        assert len(err.strip().splitlines()) == 1, err
+        assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_a_full_target_is_refused_and_left_alone(base: Path, expert: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("mine")
+    code, _, err = called("merge", "--base", base, "--expert", expert, "--weights", "0.5,0.5", "-o", tmp_path)
+    assert code == 2
+    assert "not empty" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["--debug", "inspect", str(tmp_path)])
+    assert type(result.exception).__name__ == "EmbedmergeError"
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["merge"], ["weigh"], ["evaluate"], ["inspect"], ["demo"]])
+def test_help_needs_no_heavy_library(command: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['embedmerge', *sys.argv[1:]]\n"
+        "from embedmerge.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'mteb', 'faiss', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import embedmerge, sys; embedmerge.merge; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,215 @@
+"""Reports as a run would write them, from made-up scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison, Difference
+from embedmerge.report.document import Report, SourceRecord, WeightingRecord
+
+
+def _round(value):
+    return round(float(value), 6)
+
+
+def _paired(models, per_query, base, fine_tune):
+    """Cells of one row from simulated per-query scores, with normal intervals."""
+
+    def against(model, reference):
+        if reference is None or reference == model:
+            return None
+        delta = per_query[model] - per_query[reference]
+        half = 1.96 * delta.std() / np.sqrt(len(delta))
+        return Difference(_round(delta.mean()), _round(delta.mean() - half), _round(delta.mean() + half))
+
+    return {
+        model: Cell(
+            _round(per_query[model].mean()),
+            _round(min(99.0, per_query[model].mean() + 21.4)),
+            against(model, base),
+            against(model, fine_tune),
+        )
+        for model in models
+    }
+
+
+def build_comparison(models, base, fine_tune, merged, targets, generals, seed=7):
+    rng = np.random.default_rng(seed)
+    tasks, pools = [], {"target": [], "general": []}
+    for side, names in (("target", targets), ("general", generals)):
+        for name in names:
+            queries = int(rng.integers(60, 1500))
+            level = rng.uniform(25, 70)
+            common = level + rng.normal(0, 15, queries)
+            scores = {}
+            for place, model in enumerate(models):
+                shift = 0.0
+                if model == fine_tune:
+                    shift = 9.0 if side == "target" else -4.0
+                elif model == merged:
+                    shift = 8.6 if side == "target" else 0.3
+                elif model != base:
+                    shift = 2.0 - place * 0.7
+                scores[model] = common + shift + rng.normal(0, 6, queries)
+            pools[side].append(scores)
+            cells = _paired(models, scores, base, fine_tune)
+            tasks.append(ComparedTask(name, "test", side, queries, cells))
+    means = {}
+    for side, rows in pools.items():
+        if rows:
+            joined = {model: np.concatenate([row[model] for row in rows]) for model in models}
+            means[side] = _paired(models, joined, base, fine_tune)
+    verdict = (
+        ("merged keeps most of the target gain, and general retrieval is where the base was.",)
+        if merged
+        else ()
+    )
+    return Comparison(
+        tuple(models),
+        base,
+        fine_tune,
+        merged,
+        tuple(tasks),
+        means,
+        95.512345 if fine_tune and merged else None,
+        verdict
+        + (("No query was made much worse: 12 of 1,406 lost more than ten points.",) if merged else ()),
+    )
+
+
+def _digest(name):
+    return "".join(f"{(ord(name[index % len(name)]) * 31 + index) % 256:02x}" for index in range(32))
+
+
+KINDS = {
+    "usual": {
+        "models": ("base", "docs-tuned", "uniform", "merged"),
+        "fine_tune": "docs-tuned",
+        "targets": ("torch-docs",),
+        "generals": ("scifact", "nfcorpus", "medquad", "cosqa-eval"),
+    },
+    "no-fine-tune": {
+        "models": ("base", "medical", "legal", "merged"),
+        "fine_tune": None,
+        "targets": ("policyqa",),
+        "generals": ("scifact", "nl2bash"),
+    },
+    "many": {
+        "models": (
+            "bge-small-en-v1.5",
+            "bge-small-en-v1.5-torch-docs-4e-4",
+            "medical-questions",
+            "legal_summaries_2024",
+            "finance",
+            "code-search",
+            "uniform",
+            "merged",
+        ),
+        "fine_tune": "bge-small-en-v1.5-torch-docs-4e-4",
+        "targets": ("torch-docs", "transformers-docs-v5"),
+        "generals": (
+            "scifact",
+            "nfcorpus",
+            "medquad",
+            "cosqa-eval",
+            "nl2bash",
+            "tatqa",
+            "policyqa",
+            "squad-sent",
+            "mtrag-cloud-pool-with-a-long-name",
+            "legalsum",
+        ),
+    },
+    "awkward": {
+        "models": ("base", "<script>alert(1)</script>", "a|b", "$x_1$ & \"co\" \x1b[31m'é語'", "merged"),
+        "fine_tune": "<script>alert(1)</script>",
+        "targets": ("<img src=x onerror=alert(2)>",),
+        "generals": ("a|b & *c*", "[bold]x[/bold]"),
+    },
+    "target-only": {
+        "models": ("base", "docs-tuned", "merged"),
+        "fine_tune": "docs-tuned",
+        "targets": ("torch-docs",),
+        "generals": (),
+    },
+    "no-comparison": None,
+}
+
+
+def build_report(kind="usual"):
+    shape = KINDS[kind]
+    comparison = None
+    models = ("base", "docs-tuned", "merged")
+    fine_tune = "docs-tuned"
+    if shape is not None:
+        models, fine_tune = shape["models"], shape["fine_tune"]
+        comparison = build_comparison(
+            models, models[0], fine_tune, "merged", shape["targets"], shape["generals"]
+        )
+    names = [name for name in models if name not in ("uniform", "merged")]
+    sources = []
+    for place, name in enumerate(names):
+        local = place % 2 == 1
+        sources.append(
+            SourceRecord(
+                name=name,
+                role="base" if place == 0 else "target" if name == fine_tune else "peer",
+                location=f"/home/ada/models/run {place}" if local else f"BAAI/model-{place}",
+                revision=None if local else "5c38ec7c405ec4b44b94cc5a9bb96e735b38267a",
+                sha256=_digest(name),
+                license=None if local else "mit",
+            )
+        )
+    share = np.random.default_rng(3).dirichlet(np.ones(len(names)) * 3)
+    learned = comparison is not None and kind != "target-only"
+    losses = {name: _round(2.5 - 0.37 * place) for place, name in enumerate(names)} if learned else {}
+    title = "<b>merge</b> a|b: *one*" if kind == "awkward" else "torch documentation"
+    notes = ("scifact: 3 qrels name documents that /home/ada/data/scifact/corpus.jsonl lacks.",)
+    return Report(
+        tool="embedmerge 0.1.0",
+        title=title,
+        method="linear",
+        method_parameters={"normalize": True},
+        sources=tuple(sources),
+        weighting=WeightingRecord(
+            strategy="cocktail" if learned else "explicit",
+            parameters={"temperature": 0.1, "negatives": 7, "seed": 42} if learned else {},
+            examples=64 if learned else 0,
+            losses=losses,
+            losses_se=dict.fromkeys(losses, 0.081234),
+        ),
+        weights={name: _round(value) for name, value in zip(names, share, strict=True)},
+        comparison=comparison,
+        encoding={"precision": "fp32", "max_length": 256},
+        notes=notes if comparison is not None else (),
+        model_sha256=_digest("merged"),
+        versions={
+            "embedmerge": "0.1.0",
+            "sentence-transformers": "6.2.0",
+            "torch": "2.13.0",
+            "mteb": "2.26.1",
+        },
+    )
+
+
+@pytest.fixture
+def make_report():
+    """Builder of reports by kind; KINDS names them."""
+    return build_report
+
+
+@pytest.fixture(params=sorted(KINDS))
+def any_report(request):
+    return build_report(request.param)
+
+
+@pytest.fixture(params=sorted(kind for kind, shape in KINDS.items() if shape))
+def compared_report(request):
+    return build_report(request.param)
+
+
+@pytest.fixture
+def make_comparison():
+    """Builder of comparisons of any size, as `embedmerge evaluate` would make them too."""
+    return build_comparison

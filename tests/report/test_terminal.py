@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from embedmerge.report import wording
+from embedmerge.report.terminal import comparison_table, print_comparison, print_report
+
+WIDTHS = (80, 120)
+
+
+def _printed(show, what, width, **options):
+    console = Console(file=io.StringIO(), width=width, **options)
+    show(what, console)
+    return console.file.getvalue()
+
+
+def _numbers(comparison):
+    """Everything the tables must show, as text."""
+    for cells in comparison.means.values():
+        for cell in cells.values():
+            yield wording.points(cell.ndcg_at_10)
+            yield from (wording.difference(value) for value in (cell.to_base, cell.to_fine_tune) if value)
+    for task in comparison.tasks:
+        yield f"{task.queries:,}"
+        yield from (wording.points(cell.ndcg_at_10) for cell in task.cells.values())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_and_nothing_too_long(any_report, width):
+    text = _printed(print_report, any_report, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    if any_report.comparison:
+        tokens = set(text.split())
+        assert set(_numbers(any_report.comparison)) <= tokens
+
+
+@pytest.mark.parametrize("width", [40, 60, *WIDTHS])
+@pytest.mark.parametrize("models", range(1, 9))
+@pytest.mark.parametrize("tasks", [1, 2, 12])
+def test_any_size_fits(make_comparison, width, models, tasks):
+    names = [f"bge-base-domain-number-{place}-of-many" for place in range(models)]
+    comparison = make_comparison(
+        names,
+        names[0],
+        names[1] if models > 2 else None,
+        names[-1] if models > 1 else None,
+        [f"target-task-{place}" for place in range(tasks // 2)],
+        [f"general-task-{place}" for place in range(tasks - tasks // 2)],
+    )
+    text = _printed(print_comparison, comparison, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    assert set(_numbers(comparison)) <= set(text.split())
+
+
+def _row(text, start):
+    return next(line for line in text.splitlines() if line.startswith(start)).split()
+
+
+def test_the_row_of_the_merged_model(make_report):
+    comparison = make_report("usual").comparison
+    text = _printed(print_report, make_report("usual"), 100)
+    target, general = (comparison.means[side]["merged"] for side in ("target", "general"))
+    assert _row(text, "merged ") == [
+        "merged",
+        *(
+            part
+            for cell in (target, general)
+            for part in (
+                wording.points(cell.ndcg_at_10),
+                wording.difference(cell.to_base),
+                wording.difference(cell.to_fine_tune),
+            )
+        ),
+    ]
+
+
+def test_real_differences_are_marked_without_colour(make_report):
+    text = _printed(print_report, make_report("usual"), 80, no_color=True)
+    merged = make_report("usual").comparison.means
+    assert merged["target"]["merged"].to_base.is_real
+    assert not merged["general"]["merged"].to_base.is_real
+    row = _row(text, "merged ")
+    assert row[2].endswith("*")
+    assert not row[5].endswith("*")
+    assert wording.LEGEND in text
+
+
+def test_gain_is_green_and_loss_is_red(make_report):
+    console = Console(
+        file=io.StringIO(), width=100, force_terminal=True, color_system="standard", legacy_windows=False
+    )
+    print_report(make_report("usual"), console)
+    text = console.file.getvalue()
+    comparison = make_report("usual").comparison
+    gain = wording.difference(comparison.means["target"]["docs-tuned"].to_base)
+    loss = wording.difference(comparison.means["general"]["docs-tuned"].to_base)
+    assert f"\x1b[1;32m{gain}" in text
+    assert f"\x1b[1;31m{loss}" in text
+
+
+def test_evaluate_without_any_role(make_comparison):
+    comparison = make_comparison(["a", "b"], None, None, None, ["t"], ["g"])
+    text = _printed(print_comparison, comparison, 80)
+    assert "vs" not in text.split()
+    assert wording.LEGEND not in text
+    assert "Verdict" not in text
+    assert _row(text, "a ") == [
+        "a",
+        *(wording.points(comparison.means[side]["a"].ndcg_at_10) for side in ("target", "general")),
+    ]
+
+
+def test_one_side_only(make_report):
+    text = _printed(print_report, make_report("target-only"), 80)
+    assert "general" not in text.split("Verdict")[0]
+
+
+def test_names_are_text_and_never_markup(make_report):
+    text = _printed(print_report, make_report("awkward"), 200)
+    assert "[bold]x[/bold]" in text
+    assert "\x1b" not in text
+    assert "<script>alert(1)</script> (fine-tune)" in text
+
+
+def test_without_comparison(make_report):
+    text = _printed(print_report, make_report("no-comparison"), 80)
+    assert "names no task" in text
+    assert "0.690" in text
+
+
+def test_negative_and_zero_weights(make_report):
+    report = dataclasses.replace(make_report("no-comparison"), weights={"base": -0.25, "docs-tuned": 0.0})
+    assert "−0.250" in _printed(print_report, report, 80)
+    report = dataclasses.replace(report, weights={"base": 0.0, "docs-tuned": 0.0})
+    assert "█" not in _printed(print_report, report, 80)
+
+
+def test_a_terminal_without_unicode(make_report):
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding="cp1252", newline="\n"), width=80)
+    print_report(make_report("awkward"), console)
+    console.file.flush()
+    text = raw.getvalue().decode("cp1252")
+    comparison = make_report("awkward").comparison
+    assert wording.difference(comparison.means["target"]["base"].to_fine_tune).replace("−", "-") in text
+    assert "####" in text
+
+
+def test_table_for_other_layouts(make_report):
+    comparison = make_report("many").comparison
+    console = Console(file=io.StringIO(), width=200)
+    console.print(comparison_table(comparison, width=80))
+    assert max(len(line.rstrip()) for line in console.file.getvalue().splitlines()) <= 80
