@@ -22,11 +22,11 @@ def command(
         screen.stage("loading libraries")
         from embedmerge.demo import run_demo, search_lines
 
-        report = run_demo(output, fresh=fresh, watcher=screen)
+        report, assets = run_demo(output, screen, fresh=fresh)
     from rich.console import Console
 
     from embedmerge.report.terminal import print_report
 
     print_report(report, Console())
     typer.echo(f"\nmodel   {output / 'model'}\nreport  {output / 'report.html'}\n")
-    typer.echo(search_lines(output))
+    typer.echo(search_lines(output, assets))
