@@ -107,7 +107,8 @@ def require_published(weights: Path) -> None:
     """
     found = file_sha256(weights)
     if found != PUBLISHED_SHA256:
-        msg = f"{weights}: sha256 {found[:12]}..., published is {PUBLISHED_SHA256[:12]}...; reinstall embedmerge[demo]"
+        digests = f"sha256 {found[:12]}..., published is {PUBLISHED_SHA256[:12]}..."
+        msg = f"{weights}: {digests}; reinstall embedmerge[demo]"
         raise EmbedmergeError(msg)
 
 

@@ -33,7 +33,9 @@ SETTINGS = Tuning(steps=120, batch_size=32, learning_rate=2e-4, max_seq_length=1
 
 def main() -> None:
     """Write examples.jsonl, scifact-expert/ and medquad-peer/ below the work folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -46,7 +48,9 @@ def main() -> None:
     medquad = read_collection(options.data_dir / "medquad", "train")
     asked = sorted(query["id"] for query in medquad.queries)
     random.Random(SEED).shuffle(asked)
-    tuned(base, pairs(medquad, asked[: SETTINGS.steps * SETTINGS.batch_size]), options.output / "medquad-peer")
+    tuned(
+        base, pairs(medquad, asked[: SETTINGS.steps * SETTINGS.batch_size]), options.output / "medquad-peer"
+    )
 
 
 def tuned(base: Path, rows: list[tuple[str, str]], folder: Path) -> None:
@@ -55,7 +59,9 @@ def tuned(base: Path, rows: list[tuple[str, str]], folder: Path) -> None:
         return
     began, cpu = time.time(), time.process_time()
     tune(base, rows, folder, SETTINGS)
-    print(f"{folder.name}: {len(rows)} pairs, {time.time() - began:.0f} s, {time.process_time() - cpu:.0f} CPU-s")
+    print(
+        f"{folder.name}: {len(rows)} pairs, {time.time() - began:.0f} s, {time.process_time() - cpu:.0f} CPU-s"
+    )
 
 
 def pairs(collection: Collection, queries: list[str]) -> list[tuple[str, str]]:
