@@ -253,7 +253,9 @@ class _Run:
 def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
     recipe = opened.recipe
     settings = recipe.encoding.settings()
-    weighting = recipe.weighting.model_dump(mode="json", exclude={"strategy", "examples", "weights"})
+    weighting = recipe.weighting.model_dump(
+        mode="json", exclude={"strategy", "examples", "weights"}, exclude_none=True
+    )
     return Report(
         tool=f"embedmerge {embedmerge.__version__}",
         title=recipe.title or "embedmerge run",

@@ -39,6 +39,8 @@ def locate(given: str, revision: str | None = None) -> Location:
     Raises:
         EmbedmergeError: Neither a folder nor a model that the hub or its cache can give.
     """
+    if not given.strip():  # the empty path is the current folder, which nobody means
+        raise EmbedmergeError("a source has an empty path; name a folder or a hub id")
     folder = Path(given).expanduser()
     if folder.is_dir():
         if revision is not None:

@@ -216,16 +216,20 @@ def _verdict(
     merged: str | None,
     gain_kept: float | None,
 ) -> tuple[str, ...]:
+    """What to take away first, then each side in numbers."""
     if merged is None:
         return ()
-    sentences = [_side_sentence(side, means[side][merged], fine_tune) for side in SIDES if side in means]
+    cells = {side: means[side][merged] for side in means}
+    sentences = [_side_sentence(side, cell, fine_tune) for side, cell in cells.items()]
     if gain_kept is not None:
-        sentences.append(f"The merged model keeps {gain_kept:.0f} % of the fine-tune's gain on the target.")
-    if fine_tune is not None and "target" in means:
-        sentences.append(_against_fine_tune(means["target"][merged].to_fine_tune))
-    if base is not None and fine_tune is not None and "general" in means:
-        sentences.append(_forgetting(means["general"][fine_tune].to_base, means["general"][merged].to_base))
-    return tuple(sentences)
+        sentences.append(f"Of the fine-tune's gain on the target the merged model has {gain_kept:.0f} %.")
+    claims = []
+    if fine_tune is not None and "target" in cells:
+        claims.append(_against_fine_tune(cells["target"].to_fine_tune))
+    if base is not None and fine_tune is not None and "general" in cells:
+        claims.append(_forgetting(means["general"][fine_tune].to_base, cells["general"].to_base))
+    headline = [f"The merged model {', and '.join(claims)}."] if claims else []
+    return (*headline, *sentences)
 
 
 def _side_sentence(side: Side, cell: Cell, fine_tune: str | None) -> str:
@@ -239,27 +243,32 @@ def _side_sentence(side: Side, cell: Cell, fine_tune: str | None) -> str:
 
 def _against_fine_tune(difference: Difference | None) -> str:
     if difference is None:
-        return "The merged model is the fine-tune itself."
+        return "is the fine-tune itself"
     if not difference.is_real:
-        return "On the target these queries cannot tell the merged model from the fine-tune."
+        return "cannot be told from the fine-tune on the target by these queries"
     if difference.points > 0:
-        return "The merged model beats the fine-tune on its own ground."
-    return "The merged model does not beat the fine-tune on the target."
+        return "beats the fine-tune on its own ground"
+    return f"does not beat the fine-tune on the target, where it is {-difference.points:.1f} points short"
 
 
 def _forgetting(fine_tune: Difference | None, merged: Difference | None) -> str:
-    if fine_tune is None or merged is None:
-        return "The base is among the compared models twice."
-    if fine_tune.points >= 0:
-        return "The fine-tune forgot nothing that the general tasks show."
-    lost, regained = -fine_tune.points, merged.points - fine_tune.points
+    lost = -fine_tune.points if fine_tune else 0.0
+    regained = (merged.points if merged else 0.0) + lost
+    if lost < SMALLEST_GAIN:
+        return "in general there was nothing to win back, the fine-tune having forgotten nothing"
     if regained <= 0:
-        return f"The fine-tune lost {lost:.1f} general points; the merged model does not win them back."
-    share = f"{100 * regained / lost:.0f} %"
-    return f"The fine-tune lost {lost:.1f} general points; the merged model wins {share} of them back."
+        return f"wins back nothing of the {lost:.1f} general points that the fine-tune lost"
+    if regained >= lost:
+        return f"wins back all of the {lost:.1f} general points that the fine-tune lost"
+    return f"wins back {100 * regained / lost:.0f} % of the {lost:.1f} general points that the fine-tune lost"
 
 
 def _signed(difference: Difference) -> str:
-    sign = "+" if difference.points >= 0 else "\N{MINUS SIGN}"
     mark = "" if difference.is_real else ", not certain"
-    return f"{sign}{abs(difference.points):.1f} ({difference.low:.1f} to {difference.high:.1f}{mark})"
+    return (
+        f"{_points(difference.points, '+')} ({_points(difference.low)} to {_points(difference.high)}{mark})"
+    )
+
+
+def _points(value: float, sign: str = "-") -> str:
+    return f"{value:{sign}.1f}".replace("-", "\N{MINUS SIGN}")

@@ -59,9 +59,8 @@ def tuned(base: Path, rows: list[tuple[str, str]], folder: Path) -> None:
         return
     began, cpu = time.time(), time.process_time()
     tune(base, rows, folder, SETTINGS)
-    print(
-        f"{folder.name}: {len(rows)} pairs, {time.time() - began:.0f} s, {time.process_time() - cpu:.0f} CPU-s"
-    )
+    seconds, cpu_seconds = time.time() - began, time.process_time() - cpu
+    print(f"{folder.name}: {len(rows)} pairs, {seconds:.0f} s, {cpu_seconds:.0f} CPU-s")
 
 
 def pairs(collection: Collection, queries: list[str]) -> list[tuple[str, str]]:
