@@ -131,6 +131,7 @@ def encoder_model(checkpoint: Checkpoint, sha256: str | None = None) -> EncoderM
         default_prompt=checkpoint.settings.get("default_prompt_name"),
         normalises=checkpoint.normalises,
         similarity=checkpoint.similarity,
+        max_tokens=checkpoint.max_tokens,
     )
 
 

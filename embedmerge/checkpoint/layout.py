@@ -27,6 +27,8 @@ POOLING_BOOLEANS = {
 }
 WEIGHTLESS = frozenset({"Pooling", "Normalize", "Dropout"})
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".index.json")
+# These count positions from the padding token's row on.
+POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
 NOT_TAKEN_OVER = frozenset({"README.md", "embedmerge.json", "recipe.lock.yaml", "training_args.bin"})
 
 
@@ -216,6 +218,14 @@ class Checkpoint:
         limits = [self.config.get("max_position_embeddings"), self.tokenizer_config.get("model_max_length")]
         known = [int(limit) for limit in limits if limit]
         return min(known) if known else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Number of positions the weights have; more tokens than that cannot be encoded."""
+        positions = _first_int(self.config, "max_position_embeddings")
+        if positions is not None and self.architecture in POSITIONS_AFTER_PADDING:
+            return positions - int(self.config.get("pad_token_id") or 0) - 1
+        return positions
 
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:

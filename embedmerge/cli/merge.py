@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ def command(
         str | None, typer.Option("--weights", help="Weights, base first, then the experts in order; sum 1.")
     ] = None,
     method: Annotated[str, typer.Option("--method", help="Merging method.")] = "linear",
+    param: Annotated[
+        list[str], typer.Option("--param", help="A parameter of the method, NAME=VALUE; repeat.")
+    ] = [],
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; else the base's.")
     ] = None,
@@ -39,6 +42,7 @@ def command(
             _numbers(weights),
             output,
             method=method,
+            parameters=_parameters(param),
             dtype=dtype,
             progress=screen.progress,
         )
@@ -49,6 +53,17 @@ def command(
         typer.echo(f"note: {warning}", err=True)
     shares = ", ".join(f"{name} {weight:g}" for name, weight in merged.weights.items())
     typer.echo(f"{merged.folder}: {shares}")
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs, values read as YAML reads them."""
+    import yaml
+
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise EmbedmergeError(f"--param {name}: must be NAME=VALUE, such as density=0.2")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def _numbers(text: str) -> list[float]:

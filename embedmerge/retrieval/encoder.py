@@ -66,6 +66,7 @@ class EncoderModel:
         default_prompt: Name of the prompt used where no other fits, or None.
         normalises: Whether the module stack ends in L2 normalisation.
         similarity: `cosine`, `dot`, `euclidean` or `manhattan`.
+        max_tokens: Number of positions its weights have; None where there is no such limit.
     """
 
     name: str
@@ -75,6 +76,7 @@ class EncoderModel:
     default_prompt: str | None = None
     normalises: bool = True
     similarity: str = "cosine"
+    max_tokens: int | None = None
 
     def prompt(self, kind: Kind) -> str:
         """The prompt that sentence-transformers' `encode_query` or `encode_document` puts before a text."""
@@ -211,7 +213,9 @@ class Encoder:
         )
         loaded.eval()
         if self.settings.max_seq_length:
-            loaded.max_seq_length = self.settings.max_seq_length
+            loaded.max_seq_length = min(
+                self.settings.max_seq_length, self.model.max_tokens or self.settings.max_seq_length
+            )
         return loaded
 
     def _stack(self, pooling: str | None) -> Any:

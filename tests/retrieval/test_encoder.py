@@ -90,6 +90,17 @@ def test_no_batch_exceeds_the_token_budget(base: Path, monkeypatch) -> None:
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 64 for batch in batches)
 
 
+@pytest.mark.parametrize("arch", ["bert", "xlm-roberta"])
+def test_a_length_beyond_the_models_positions_is_cut_to_them(make_checkpoint, arch: str) -> None:
+    long = [" ".join(["river", "water", "tree"] * 100)]
+    folder = make_checkpoint("positions", arch=arch)
+    beyond = Encoder(model(folder), EncodingSettings(max_seq_length=500)).embed(long)
+    last = 66 if arch == "bert" else 64  # XLM-R keeps two positions for padding
+    np.testing.assert_allclose(
+        beyond, Encoder(model(folder), EncodingSettings(max_seq_length=last)).embed(long)
+    )
+
+
 def test_bf16_is_near_fp32(base: Path) -> None:
     exact = Encoder(model(base)).embed(TEXTS)
     near = Encoder(model(base), EncodingSettings(precision="bf16")).embed(TEXTS)
