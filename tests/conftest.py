@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TQDM_DISABLE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
 import numpy as np
 import pytest
+from loopback_hub import LoopbackHub
 from safetensors.numpy import load_file, save_file
 
 if TYPE_CHECKING:
@@ -38,14 +34,6 @@ class MakeCheckpoint(Protocol):
     def __call__(self, name: str, **changes: Any) -> Path: ...
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what tests compute out of the user's cache."""
-    os.environ["EMBEDMERGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ.pop("EMBEDMERGE_DATA", None)
-    yield
-
-
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
     """Builds folders; every keyword has a default."""
@@ -63,12 +51,13 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
         normalise: bool = True,
         prompts: dict[str, str] | None = None,
         max_seq_length: int = 48,
+        spread: float = 8,
     ) -> Path:
         folder = root / name
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir()
-        _save_transformer(folder, arch, seed, layers, hidden, words or WORDS)
+        _save_transformer(folder, arch, seed, layers, hidden, words or WORDS, spread)
         _save_modules(folder, hidden, pooling, normalise, prompts, max_seq_length)
         return folder
 
@@ -148,6 +137,14 @@ def examples_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def loopback_hub() -> Iterator[LoopbackHub]:
+    """A hub on this machine that serves nothing yet."""
+    hub = LoopbackHub()
+    yield hub
+    hub.close()
+
+
 def sentence(random: np.random.Generator, length: int) -> str:
     """Some words."""
     return " ".join(random.choice(WORDS, size=length))
@@ -171,7 +168,9 @@ def write_collection(folder: Path, seed: int, documents: int = 60, queries: int 
     return folder
 
 
-def _save_transformer(folder: Path, arch: str, seed: int, layers: int, hidden: int, words: list[str]) -> None:
+def _save_transformer(
+    folder: Path, arch: str, seed: int, layers: int, hidden: int, words: list[str], spread: float
+) -> None:
     import torch
     from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
@@ -190,11 +189,11 @@ def _save_transformer(folder: Path, arch: str, seed: int, layers: int, hidden: i
     else:
         special = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
         model = XLMRobertaModel(XLMRobertaConfig(**shape, **special))
-    # Freshly initialised transformers give nearly equal vectors for all texts; spread them.
+    # Freshly initialised transformers give nearly equal vectors for all texts.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
-                parameter.mul_(8)
+                parameter.mul_(spread)
     model.save_pretrained(folder)
 
 

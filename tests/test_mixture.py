@@ -37,7 +37,7 @@ def opened(folder, name=None):
 def merge(folders, weights, target, **more):
     """Write a mixture of folders and return its digests."""
     sources = [opened(folder, f"source{row}") for row, folder in enumerate(folders)]
-    extra = {key: more.pop(key) for key in ("extra_files", "progress") if key in more}
+    extra = {key: more.pop(key) for key in ("progress",) if key in more}
     coefficients = Coefficients(
         {source.name: weight for source, weight in zip(sources, weights, strict=True)}
     )
@@ -243,9 +243,8 @@ def test_a_dense_module_is_merged_in_its_own_folder(trio, tmp_path):
     assert np.isfinite(found).all()
 
 
-def test_the_donors_module_files_and_the_extra_files_are_there_byte_for_byte(trio, tmp_path):
-    extra = {"README.md": b"# card", "notes/a.txt": b"x"}
-    merge(trio, WEIGHTS, tmp_path / "out", extra_files=extra)
+def test_the_donors_module_files_are_there_byte_for_byte(trio, tmp_path):
+    merge(trio, WEIGHTS, tmp_path / "out")
     wanted = {
         path.relative_to(trio[0]).as_posix(): path.read_bytes()
         for path in trio[0].rglob("*")
@@ -256,7 +255,7 @@ def test_the_donors_module_files_and_the_extra_files_are_there_byte_for_byte(tri
         for path in (tmp_path / "out").rglob("*")
         if path.is_file() and path.name != "model.safetensors"
     }
-    assert found == {**wanted, **extra}
+    assert found == wanted
 
 
 @pytest.mark.parametrize("dtype", [None, "float16"])

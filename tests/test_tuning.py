@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 
 WORDS = [*"abcdefghijklmnopqr"]
 SETTINGS = Tuning(steps=6, batch_size=8, learning_rate=3e-3, max_seq_length=16, precision="fp32")
-MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-    {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-]
-POOLING = {
-    "word_embedding_dimension": 32,
-    "pooling_mode_cls_token": False,
-    "pooling_mode_mean_tokens": True,
-    "pooling_mode_max_tokens": False,
-    "pooling_mode_mean_sqrt_len_tokens": False,
-}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -36,50 +24,16 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1))
 
 
-def make_tokenizer(folder: Path) -> int:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {token: i for i, token in enumerate([*special, *WORDS])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.add_special_tokens(special)
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    write_json(
-        folder / "tokenizer_config.json",
-        {"tokenizer_class": "BertTokenizer", "model_max_length": 64, "pad_token": "[PAD]",
-         "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"},
-    )  # fmt: skip
-    return len(vocabulary)
-
-
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(make_checkpoint: Any) -> Path:
     """A real BERT as sentence-transformers 2 saved it: `position_ids` in the file, legacy module types."""
     import torch
-    from safetensors.torch import save_file
-    from transformers import BertConfig, BertModel
+    from safetensors.torch import load_file, save_file
 
-    folder = tmp_path_factory.mktemp("tiny") / "base"
-    folder.mkdir()
-    config = BertConfig(
-        vocab_size=make_tokenizer(folder), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64, architectures=["BertModel"],
-    )  # fmt: skip
-    torch.manual_seed(0)
-    tensors = {name: tensor.contiguous() for name, tensor in BertModel(config).state_dict().items()}
-    tensors["embeddings.position_ids"] = torch.arange(64)[None]
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    write_json(folder / "config.json", config.to_dict())
-    write_json(folder / "modules.json", MODULES)
-    write_json(folder / "1_Pooling" / "config.json", POOLING)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 48, "do_lower_case": False})
-    write_json(
-        folder / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.0.0"}}
-    )
+    folder: Path = make_checkpoint("tuning", words=WORDS, spread=1)
+    state = load_file(folder / "model.safetensors")
+    state["embeddings.position_ids"] = torch.arange(66)[None]
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
     (folder / "README.md").write_text("The base's own card.\n")
     return folder
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.checkpoint.lineage import files_sha256
 from embedmerge.checkpoint.tensors import SafetensorsFile, TensorInfo
 from embedmerge.errors import EmbedmergeError
 
@@ -253,6 +254,11 @@ class Checkpoint:
     def tensors_of(self, place: int) -> dict[str, TensorLocation]:
         """Tensors of the module at a place in the stack, whatever its folder is called."""
         return self.tensors.get(self.modules[place].path, {}) if place < len(self.modules) else {}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """sha256 of weight and module files by place below the folder, computed when first asked for."""
+        return files_sha256(self.folder, (*self.weight_files(), *self.module_files()))
 
     def weight_files(self) -> tuple[Path, ...]:
         """Files that hold tensors, sorted by their place below the folder."""

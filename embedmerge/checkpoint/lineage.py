@@ -36,10 +36,10 @@ def combined_sha256(digests: dict[str, str]) -> str:
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
     """Digest over the weight files: the same weights under another folder name have the same."""
-    return combined_sha256(files_sha256(checkpoint.folder, checkpoint.weight_files()))
+    places = {file.relative_to(checkpoint.folder).as_posix() for file in checkpoint.weight_files()}
+    return combined_sha256({place: checkpoint.digests[place] for place in places})
 
 
 def model_sha256(checkpoint: Checkpoint) -> str:
     """Digest over weights and module files: whatever decides an embedding decides this."""
-    files = (*checkpoint.weight_files(), *checkpoint.module_files())
-    return combined_sha256(files_sha256(checkpoint.folder, files))
+    return combined_sha256(checkpoint.digests)

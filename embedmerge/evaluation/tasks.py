@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.beir import Collection, read_collection
+from embedmerge.evaluation.offline import with_cached_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +146,8 @@ def _hub_task(task: Any, side: Side, split: str | None) -> Task:
         msg = f"{task.metadata.name}: no split {chosen!r} (there are: {', '.join(splits)})"
         raise EmbedmergeError(msg)
     dataset = task.metadata.dataset
-    return Task(task.metadata.name, chosen, side, task, f"{dataset['path']}@{dataset['revision']}")
+    content = f"{dataset['path']}@{dataset['revision']}"
+    return Task(task.metadata.name, chosen, side, with_cached_data(task), content)
 
 
 def _unknown(name: str, benchmarks: list[str]) -> EmbedmergeError:

@@ -6,11 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from embedmerge.report import redaction, wording
+from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from embedmerge.report.document import Report
 
 TAGS = ("sentence-transformers", "feature-extraction", "embedmerge", "merge", "dense")
@@ -89,20 +91,11 @@ def _metadata(report: Report) -> str:
 
 
 def _environment(report: Report) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("embedmerge.report"),
-        # Markdown, not HTML: what is escaped and how is the filter's business.
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["wording"] = wording
-    environment.filters["md"] = _markdown
-    environment.filters["prose"] = lambda text: _markdown(redaction.hide_paths(text, report))
-    environment.filters["fenced"] = _fenced
-    return environment
+    made = environment(autoescape=False)
+    made.filters["md"] = _markdown
+    made.filters["prose"] = lambda text: _markdown(redaction.hide_paths(text, report))
+    made.filters["fenced"] = _fenced
+    return made
 
 
 def render_card(report: Report, recipe_yaml: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embedmerge.report import plot, wording
+from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from embedmerge.report.document import Report
 
 COLOURS = 8
@@ -23,17 +25,9 @@ def _breakable(name: str) -> Markup:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("embedmerge.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["wording"] = wording
-    environment.filters["breakable"] = _breakable
-    return environment
+    made = environment(autoescape=True)
+    made.filters["breakable"] = _breakable
+    return made
 
 
 def _shares(weights: dict[str, float]) -> dict[str, float]:

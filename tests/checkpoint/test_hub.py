@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from loopback_hub import environment
 
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
@@ -112,101 +109,26 @@ def test_offline_what_is_not_in_the_cache_is_refused(filled_cache, given, revisi
     assert "not in the hub cache" in message
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's interface as a download needs, over folders by id."""
-
-    models: dict[str, Path]
-    asked: list[str]
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        self.answer()
-
-    def answer(self):
-        path = self.path.partition("?")[0].strip("/")
-        self.asked.append(path)
-        if path.startswith("api/models/org/hasty"):
-            self.close_connection = True  # not a word
-        elif path.startswith("api/models/org/ill"):
-            self.reply(500, b"")
-        elif path.startswith("api/models/"):
-            owner, name, *rest = path.removeprefix("api/models/").split("/")
-            self.answer_api(f"{owner}/{name}", rest)
-        else:
-            owner, name, _, revision, *place = path.split("/")
-            self.answer_file(f"{owner}/{name}", revision, "/".join(place))
-
-    def answer_api(self, model, rest):
-        if model not in self.models:
-            return self.reply(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
-        if rest[1:2] not in ([], ["main"], ["v1"], [SERVED]):
-            return self.reply(404, b'{"error": "Invalid rev"}', {"X-Error-Code": "RevisionNotFound"})
-        folder = self.models[model]
-        places = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        if rest[:1] == ["tree"]:
-            value = [
-                {"type": "file", "path": place, "size": path.stat().st_size, "oid": etag(path)}
-                for place, path in places.items()
-            ]
-        else:
-            value = {"id": model, "sha": SERVED, "siblings": [{"rfilename": place} for place in places]}
-        return self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def answer_file(self, model, revision, place):
-        path = self.models[model] / place
-        headers = {"ETag": f'"{etag(path)}"', "X-Repo-Commit": revision, "Accept-Ranges": "bytes"}
-        self.reply(200, path.read_bytes(), headers)
-
-    def reply(self, status, content, headers=None):
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-def etag(path):
-    return hashlib.sha1(path.read_bytes()).hexdigest()
-
-
 @pytest.fixture(scope="module")
-def hub(base, expert, tmp_path_factory):
+def hub(loopback_hub, base, expert, tmp_path_factory):
     """A hub on this machine with org/base and org/expert."""
     decorated = Path(shutil.copytree(expert, tmp_path_factory.mktemp("hub") / "expert"))
     (decorated / "onnx").mkdir()
     (decorated / "onnx" / "config.json").write_text("{}")
     (decorated / "pytorch_model.bin").write_bytes(b"never fetched")
-    handler = type("Served", (Hub,), {"models": {"org/base": base, "org/expert": decorated}, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    loopback_hub.serve("model", "org/base", base, SERVED, ("main", "v1"))
+    loopback_hub.serve("model", "org/expert", decorated, SERVED, ("main", "v1"))
+    loopback_hub.ill.add("org/ill")
+    loopback_hub.silent.add("org/hasty")
+    return loopback_hub
 
 
 def online(hub, home, script, *arguments):
     """Run a script that sees the loopback hub and no other, and return what it printed."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.lower().endswith(("_proxy", "_offline"))
-    }
-    environment |= {
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}",
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
-        environment.pop(name, None)
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment,
+        env=environment(hub.endpoint, home) | quiet,
         capture_output=True,
         text=True,
         timeout=120,
@@ -239,7 +161,7 @@ for asked in sys.argv[1:]:
 
 
 def test_models_are_downloaded_from_a_hub_and_merged(hub, tmp_path, expert):
-    hub.RequestHandlerClass.asked.clear()
+    hub.asked.clear()
     printed = online(hub, tmp_path / "home", MERGE, tmp_path / "out")
     merged = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert printed.strip() == hashlib.sha256(merged).hexdigest()
@@ -250,7 +172,7 @@ def test_models_are_downloaded_from_a_hub_and_merged(hub, tmp_path, expert):
     }
     assert len(merged) >= sum(tensor.info.nbytes for tensor in wanted.values())
     assert (tmp_path / "out" / "vocab.txt").read_bytes() == (expert / "vocab.txt").read_bytes()
-    asked = hub.RequestHandlerClass.asked
+    asked = hub.asked
     assert any(path.endswith("1_Pooling/config.json") for path in asked)
     assert not any("onnx" in path or path.endswith(".bin") for path in asked)
 
