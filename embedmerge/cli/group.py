@@ -28,17 +28,9 @@ class Commands(TyperGroup):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             self._end(ctx, f"error: {place}{error.strerror or error}", BAD_INPUT, error)
-        except (
-            typer.Exit,
-            typer.Abort,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            LookupError,
-            MemoryError,
-        ) as error:
-            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
-                raise
+        except Exception as error:
+            if hasattr(error, "exit_code") or isinstance(error, typer.Exit | typer.Abort):
+                raise  # the command line's own: usage errors, and ends that are none
             text = f"internal error: {type(error).__name__}: {error}; `embedmerge --debug ...` shows where"
             self._end(ctx, text, INTERNAL, error)
 
