@@ -74,10 +74,11 @@ class Source:
 def short_name(path: str) -> str:
     """The name a source gets where the user gives none: the last part of its path.
 
-    >>> short_name("BAAI/bge-small-en-v1.5"), short_name("runs/legal/")
+    >>> short_name("BAAI/bge-small-en-v1.5@main"), short_name("me@work/legal/")
     ('bge-small-en-v1.5', 'legal')
     """
-    return path.rstrip("/").rsplit("/", 1)[-1] or path
+    last = path.rstrip("/").rsplit("/", 1)[-1]
+    return last.partition("@")[0] or last or path
 
 
 def open_sources(specs: Sequence[SourceSpec]) -> tuple[list[Source], tuple[Finding, ...]]:

@@ -19,7 +19,7 @@ class Location:
     """A source on disk.
 
     Attributes:
-        given: The folder or hub id as the user wrote it.
+        given: The folder as the user wrote it, or the hub id alone.
         folder: The folder on this machine.
         revision: The commit for a hub id, None for a folder.
     """
@@ -33,7 +33,7 @@ def locate(given: str, revision: str | None = None) -> Location:
     """Find a source, through the hub or its cache where it is no folder.
 
     Args:
-        given: A folder, or a hub id such as `BAAI/bge-small-en-v1.5`.
+        given: A folder, or a hub id such as `BAAI/bge-small-en-v1.5`, with `@revision` where one is wanted.
         revision: Branch, tag or commit on the hub; must be None for a folder.
 
     Raises:
@@ -50,9 +50,10 @@ def locate(given: str, revision: str | None = None) -> Location:
     if folder.exists():
         msg = f"{given}: a file, where a model folder is wanted; name the folder that holds it"
         raise EmbedmergeError(msg)
-    if not HUB_ID.fullmatch(given):
+    name, _, stated = given.partition("@")
+    if not HUB_ID.fullmatch(name) or (stated and revision is not None):
         raise _no_folder(given)
-    return _snapshot(given, revision)
+    return _snapshot(name, revision or stated or None)
 
 
 def _no_folder(given: str) -> EmbedmergeError:

@@ -90,6 +90,12 @@ def test_a_hub_id_is_found_in_the_cache_at_its_revision(filled_cache, revision, 
     assert location.folder == filled_cache / "snapshots" / commit
 
 
+def test_a_revision_may_follow_the_hub_id(filled_cache):
+    location = locate("org/tiny@v1")
+    assert (location.given, location.revision) == ("org/tiny", OLD)
+    assert "no such folder" in refused("org/tiny@v1", "main")
+
+
 def test_a_cached_model_opens_like_its_folder(filled_cache, expert):
     checkpoint = open_checkpoint(locate("org/tiny"))
     assert checkpoint.name == "tiny"
