@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+# What tempfile makes of the prefix `.TARGET.` that every write below gives it.
+LEFTOVER = re.compile(r"\.(?P<target>.+)\.[a-z0-9_]{8}")
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -84,3 +88,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def leftovers(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """What killed processes left beside the targets of this folder.
+
+    Args:
+        folder: Where to look; need not exist.
+        names: Names of the targets, so that nobody else's files are taken for leftovers; None for any
+            name, in a folder that holds nothing but targets.
+    """
+    if not folder.is_dir():
+        return []
+    found = ((path, LEFTOVER.fullmatch(path.name)) for path in sorted(folder.iterdir()))
+    return [path for path, match in found if match and (names is None or match["target"] in names)]

@@ -13,12 +13,13 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import embedmerge
 from embedmerge.api import choose, data_folder, score_all
-from embedmerge.atomic import new_folder, write_json, write_text
+from embedmerge.atomic import leftovers, new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import files_sha256, weights_sha256
@@ -51,7 +52,8 @@ LOCK = "recipe.lock.yaml"
 WEIGHTS = "weights.json"
 CANDIDATES = "candidates"
 SCORES = "scores"
-OWN = (LOCK, WEIGHTS, CANDIDATES, SCORES, "report.json", "report.html", "model", ".running")
+RUNNING = ".running"
+OWN = (WEIGHTS, CANDIDATES, SCORES, "report.json", "report.html", "model")
 
 
 class Watcher(Protocol):
@@ -324,47 +326,39 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _require_own(folder: Path) -> None:
-    """Refuse a folder that holds anything but a run."""
-    if not folder.exists():
+    """Refuse a folder that holds anything but a run; its lock is what tells a run."""
+    if not folder.exists() or (folder / LOCK).exists():
         return
     if not folder.is_dir():
         raise EmbedmergeError(f"{folder}: a file, where the run folder should be; name another with -o")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in OWN)
-    if foreign and not (folder / LOCK).exists():
+    ours = {folder / RUNNING, *leftovers(folder, (*OWN, LOCK))}
+    foreign = sorted(path.name for path in folder.iterdir() if path not in ours)
+    if foreign:
         msg = f"{folder}: not empty and no run of embedmerge's ({foreign[0]} is in it); give another -o"
         raise EmbedmergeError(msg)
-
-
-def _leftovers(place: Path) -> list[Path]:
-    """What a killed process left beside its targets; see `embedmerge.atomic`."""
-    return [path for path in place.iterdir() if _is_leftover(path)] if place.is_dir() else []
-
-
-def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".") and path.name != ".running"
 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder, and sweep up what a killed one left."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".running").open("w") as handle:
+    with (folder / RUNNING).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise EmbedmergeError(
                 f"{folder}: another run is at work there; wait for it, or name another"
             ) from error
-        for place in (folder, folder / CANDIDATES, folder / SCORES):
-            for path in _leftovers(place):
-                _remove(path)
+        swept = [leftovers(folder, (*OWN, LOCK)), leftovers(folder / CANDIDATES), leftovers(folder / SCORES)]
+        for path in chain(*swept):
+            _remove(path)
         yield
 
 
 def _clear(folder: Path) -> None:
-    for name in OWN:
-        if name != ".running":
-            _remove(folder / name)
+    """Remove a run; its lock goes last, so that what a kill leaves is still this run's."""
+    for name in (*OWN, LOCK):
+        _remove(folder / name)
 
 
 def _remove(path: Path) -> None:

@@ -177,6 +177,49 @@ def test_a_foreign_folder_is_refused_even_with_fresh(recipe: Recipe, tmp_path: P
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["model", "weights.json", ".git"])
+def test_a_folder_without_a_lock_is_nobodys_run(recipe: Recipe, tmp_path: Path, name: str) -> None:
+    """Names that a run uses, and hidden ones, are as foreign as any where no lock says otherwise."""
+    kept = tmp_path / "run" / name / "precious"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(EmbedmergeError, match="no run of embedmerge's"):
+        run_recipe(recipe, tmp_path / "run", fresh=True)
+    assert kept.read_text() == "mine"
+
+
+def test_hidden_files_of_the_user_survive_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path / "run")
+    (tmp_path / "run" / ".gitignore").write_text("mine")
+    (tmp_path / "run" / ".model.abcd1234").mkdir()  # what a kill leaves
+    run_recipe(recipe, tmp_path / "run", fresh=True)
+    assert (tmp_path / "run" / ".gitignore").read_text() == "mine"
+    assert not (tmp_path / "run" / ".model.abcd1234").exists()
+
+
+def test_killed_while_starting_over_nothing_stale_is_taken_for_the_new_run(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import embedmerge.run as run_module
+
+    run_recipe(recipe, tmp_path / "run")
+    other = parse_recipe({**recipe.model_dump(), "weighting": {"strategy": "uniform"}})
+    remove, calls = run_module._remove, iter(range(2))
+
+    def killed(path: Path) -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        remove(path)
+
+    monkeypatch.setattr(run_module, "_remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(other, tmp_path / "run", fresh=True)
+    monkeypatch.undo()
+    with pytest.raises(EmbedmergeError, match="holds a run of another recipe"):
+        run_recipe(other, tmp_path / "run")
+    assert run_recipe(other, tmp_path / "run", fresh=True).weights["base"] == pytest.approx(1 / 3)
+
+
 def test_fresh_leaves_what_the_user_put_into_the_run_folder(recipe: Recipe, tmp_path: Path) -> None:
     run_recipe(recipe, tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
