@@ -164,12 +164,12 @@ def choose(
     progress: Progress | None = None,
 ) -> Choice:
     """`weigh` for sources and examples that are already open."""
-    from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
+    from embedmerge.retrieval.cache import EmbeddingCache
     from embedmerge.retrieval.encoder import Encoder, EncodingSettings
     from embedmerge.sources import source_encoder
     from embedmerge.weighting.strategy import Evidence
 
-    cache = EmbeddingCache(cache_folder() / "embeddings")
+    cache = EmbeddingCache.of_user()
 
     def encoder_of(source: Source, settings: EncodingSettings) -> Encoder:
         return source_encoder(source, settings, cache, _labelled(progress, f"examples: {source.name}"))
@@ -230,11 +230,11 @@ def score_all(
 ) -> Evaluated:
     """`evaluate` for one opened model and opened tasks."""
     from embedmerge.evaluation.scoring import score
-    from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
+    from embedmerge.retrieval.cache import EmbeddingCache
     from embedmerge.retrieval.encoder import Encoder
     from embedmerge.sources import encoder_model
 
-    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache(cache_folder() / "embeddings"))
+    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
     scores = []
     for task in tasks:
         encoder.progress = _labelled(progress, f"{task.name}: {checkpoint.name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from embedmerge.checkpoint.compat import Finding, require_finite, require_mergeable
@@ -60,12 +59,12 @@ class Source:
         """`base`, `target` or `peer`."""
         return self.spec.role
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
         """Digest over the weight files."""
         return weights_sha256(self.checkpoint)
 
-    @cached_property
+    @property
     def model_sha256(self) -> str:
         """Digest over weights and module files."""
         return model_sha256(self.checkpoint)
@@ -112,7 +111,7 @@ def require_all_finite(sources: Sequence[Source]) -> None:
         require_finite(source.checkpoint)
 
 
-def encoder_model(checkpoint: Checkpoint, sha256: str | None = None) -> EncoderModel:
+def encoder_model(checkpoint: Checkpoint) -> EncoderModel:
     """What encoding needs to know of an opened model.
 
     Raises:
@@ -127,7 +126,7 @@ def encoder_model(checkpoint: Checkpoint, sha256: str | None = None) -> EncoderM
     return EncoderModel(
         name=checkpoint.name,
         folder=checkpoint.folder,
-        sha256=sha256 or model_sha256(checkpoint),
+        sha256=model_sha256(checkpoint),
         prompts=checkpoint.prompts,
         default_prompt=checkpoint.settings.get("default_prompt_name"),
         normalises=checkpoint.normalises,
@@ -143,4 +142,4 @@ def source_encoder(
     progress: Callable[[int, int], None] | None = None,
 ) -> Encoder:
     """An encoder for one source."""
-    return Encoder(encoder_model(source.checkpoint, source.model_sha256), settings, cache, progress)
+    return Encoder(encoder_model(source.checkpoint), settings, cache, progress)

@@ -178,7 +178,7 @@ def _write_examples(folder: Path, base: Path, watcher: Watcher) -> None:
     encoder = Encoder(
         encoder_model(open_checkpoint(locate(str(base)))),
         EncodingSettings(precision="auto", max_seq_length=128),
-        EmbeddingCache(cache_folder() / "embeddings"),
+        EmbeddingCache.of_user(),
         lambda done, total: watcher.progress("mining negatives", done, total),
     )
     documents = encoder.embed([row.body for row in rows])

@@ -53,6 +53,11 @@ class EmbeddingCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @classmethod
+    def of_user(cls) -> EmbeddingCache:
+        """The one in the user's cache folder."""
+        return cls(cache_folder() / "embeddings")
+
     def load(self, key: str, rows: int) -> NDArray[np.float32] | None:
         """The block of this key, or None where there is none or its file is damaged."""
         try:

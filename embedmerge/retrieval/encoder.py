@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["query", "document"]
 Precision = Literal["auto", "fp32", "bf16"]
-Progress = "Callable[[int, int], None]"
 
 # Texts encoded and cached together. Batches are formed within a block, so what a block holds does
 # not depend on what happened to be cached, and an interrupted run loses at most one block.
@@ -108,6 +107,7 @@ class Encoder:
         self.settings = settings or EncodingSettings()
         self.progress = progress
         self._cache = cache
+        self._stacks: dict[str | None, Any] = {}
 
     def embed(self, texts: Sequence[str], prompt: str = "") -> Embeddings:
         """Embeddings as the model gives them, normalised where its module stack normalises.
@@ -220,6 +220,11 @@ class Encoder:
 
     def _stack(self, pooling: str | None) -> Any:
         """The model without its closing normalisation, or its transformer under another pooling."""
+        if pooling not in self._stacks:
+            self._stacks[pooling] = self._built_stack(pooling)
+        return self._stacks[pooling]
+
+    def _built_stack(self, pooling: str | None) -> Any:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Normalize, Pooling
 

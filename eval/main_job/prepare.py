@@ -20,7 +20,7 @@ import numpy as np
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.evaluation.beir import Collection, read_collection
-from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
+from embedmerge.retrieval.cache import EmbeddingCache
 from embedmerge.retrieval.encoder import Encoder, EncodingSettings
 from embedmerge.sources import encoder_model
 from embedmerge.tuning import Tuning, tune
@@ -90,7 +90,7 @@ def write_examples(base: Path, collection: Collection, queries: list[str], path:
     texts = document_texts(collection)
     asked = {query["id"]: query["text"] for query in collection.queries}
     settings = EncodingSettings(precision="auto")
-    cache = EmbeddingCache(cache_folder() / "embeddings")
+    cache = EmbeddingCache.of_user()
     encoder = Encoder(encoder_model(open_checkpoint(locate(str(base)))), settings, cache)
     ids, documents = list(texts), encoder.embed(list(texts.values()))
     ranked = np.argsort(-(encoder.embed([asked[query] for query in queries]) @ documents.T), axis=1)
