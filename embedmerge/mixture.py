@@ -11,9 +11,9 @@ import numpy as np
 from embedmerge.atomic import new_folder, write_bytes
 from embedmerge.checkpoint.compat import not_finite
 from embedmerge.checkpoint.portable import portable_files
+from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.checkpoint.tensors import (
     FLOATING,
-    SafetensorsFile,
     SafetensorsWriter,
     TensorInfo,
     narrow,
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embedmerge.checkpoint.layout import Checkpoint, TensorLocation
+    from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.merging.coefficients import Coefficients
 
 SLICE = 1 << 20  # elements held of each source at a time
@@ -162,15 +163,13 @@ class _Merger:
         self._spec = find_method(mixture.method)
         self._parameters = self._spec.with_defaults(mixture.parameters)
         self._coefficients = mixture.coefficients
-        self._files: dict[Path, SafetensorsFile] = {}
+        self._reader = TensorReader()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for file in self._files.values():
-            file.__exit__(*error)
-        self._files.clear()
+        self._reader.__exit__(*error)
 
     def parts(self, tensor: _MergedTensor) -> Iterator[NDArray[Any]]:
         """The merged tensor in stored form, slice after slice."""
@@ -181,7 +180,7 @@ class _Merger:
         for start in range(0, elements, step):
             part = slice(start, min(start + step, elements))
             if not tensor.info.is_floating:
-                yield self._file(donor).read(tensor.info.name, part.start, part.stop)
+                yield self._reader.read(donor, part.start, part.stop)
             elif None in others:
                 yield _narrowed(self._values(0, donor, part), tensor.info)
             else:
@@ -195,15 +194,10 @@ class _Merger:
         return self._spec.combine(values, coefficients, **self._parameters).reshape(-1)
 
     def _values(self, source: int, location: TensorLocation, part: slice) -> NDArray[np.float32]:
-        values = self._file(location).read_float32(location.info.name, part.start, part.stop)
+        values = self._reader.read_float32(location, part.start, part.stop)
         if not np.isfinite(values).all():
             raise not_finite(self._names[source], location.info.name)
         return values
-
-    def _file(self, location: TensorLocation) -> SafetensorsFile:
-        if location.file not in self._files:
-            self._files[location.file] = SafetensorsFile(location.file)
-        return self._files[location.file]
 
 
 def _narrowed(values: NDArray[np.float32], info: TensorInfo) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from embedmerge.checkpoint.tensors import SafetensorsFile, TensorInfo
+from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.checkpoint.vocabulary import normaliser, special_tokens, vocabulary
 from embedmerge.errors import EmbedmergeError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.checkpoint.reading import TensorLocation
 
 Level = Literal["error", "warning"]
 
@@ -82,11 +83,11 @@ def require_finite(source: Checkpoint) -> None:
     Raises:
         EmbedmergeError: Names the first tensor that holds one.
     """
-    for path in source.weight_files():
-        with SafetensorsFile(path) as file:
-            for info in file.tensors.values():
-                if info.is_floating and not _is_finite(file, info):
-                    raise not_finite(source.name, info.name)
+    with TensorReader() as reader:
+        for module in source.tensors.values():
+            for location in module.values():
+                if location.info.is_floating and not _is_finite(reader, location):
+                    raise not_finite(source.name, location.info.name)
 
 
 def not_finite(source: str, tensor: str) -> EmbedmergeError:
@@ -101,9 +102,11 @@ def is_expendable(name: str) -> bool:
     return any(part in name for part in EXPENDABLE)
 
 
-def _is_finite(file: SafetensorsFile, info: TensorInfo) -> bool:
-    starts = range(0, info.elements, SLICE)
-    slices = (file.read_float32(info.name, at, min(at + SLICE, info.elements)) for at in starts)
+def _is_finite(reader: TensorReader, location: TensorLocation) -> bool:
+    elements = location.info.elements
+    slices = (
+        reader.read_float32(location, at, min(at + SLICE, elements)) for at in range(0, elements, SLICE)
+    )
     return all(bool(np.isfinite(part).all()) for part in slices)
 
 

@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.checkpoint.lineage import files_sha256
-from embedmerge.checkpoint.tensors import SafetensorsFile, TensorInfo
+from embedmerge.checkpoint.reading import TensorLocation
+from embedmerge.checkpoint.tensors import SafetensorsFile
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embedmerge.checkpoint.hub import Location
+    from embedmerge.checkpoint.tensors import TensorInfo
 
 POOLING_BOOLEANS = {
     "pooling_mode_cls_token": "cls",
@@ -119,14 +121,6 @@ LAYOUTS = (
     Layout("sentence-transformers", lambda folder: (folder / "modules.json").is_file(), _listed_modules),
     Layout("transformers", lambda folder: (folder / "config.json").is_file(), _bare_transformer),
 )
-
-
-@dataclass(frozen=True)
-class TensorLocation:
-    """A tensor and the file that holds it."""
-
-    file: Path
-    info: TensorInfo
 
 
 @dataclass(frozen=True)
@@ -318,7 +312,7 @@ def _locate_tensors(folder: Path) -> dict[str, TensorLocation]:
     located: dict[str, TensorLocation] = {}
     for shard in shards:
         with SafetensorsFile(shard) as file:
-            located.update({name: TensorLocation(shard, info) for name, info in file.tensors.items()})
+            located.update({name: TensorLocation(shard, info, name) for name, info in file.tensors.items()})
     return located
 
 
