@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.atomic import refuse_occupied
+from embedmerge.checkpoint.adapter import open_together
 from embedmerge.checkpoint.compat import Finding, check
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
+from embedmerge.errors import EmbedmergeError
+from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
-from embedmerge.mixture import Mixture, write_mixture
+from embedmerge.merging.registry import method as find_method
+from embedmerge.mixture import SHARD_BYTES, Mixture, write_mixture
 from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.statistics.text import texts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.evaluation.compare import Side, TaskScores
     from embedmerge.evaluation.scoring import ScoreStore
     from embedmerge.evaluation.tasks import Task
+    from embedmerge.merging.settings import Setting
     from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Choice, Strategy
 
     Progress = Callable[[str, int, int], None]
@@ -37,12 +46,16 @@ class Merged:
         weights: Weight of every source, base first.
         sha256: Digest of every weight file by its place below the folder.
         warnings: What the gate saw.
+        method: Merging method.
+        changed: Its parameters and modifiers, as far as they are not the default.
     """
 
     folder: Path
     weights: dict[str, float]
     sha256: dict[str, str]
     warnings: tuple[str, ...] = ()
+    method: str = "linear"
+    changed: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,12 +93,14 @@ class Evaluated:
 
 def merge(
     sources: Sequence[SourceSpec],
-    weights: Sequence[float],
+    weights: Sequence[float] | Mapping[str, Setting] | None,
     output: Path,
     *,
     method: str = "linear",
     parameters: dict[str, Any] | None = None,
     dtype: str | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    texts: Path | None = None,
     progress: Progress | None = None,
 ) -> Merged:
     """Merge with given weights into a sentence-transformers folder.
@@ -100,27 +115,98 @@ def merge(
 
     Args:
         sources: Base first, then the experts.
-        weights: In the same order; their sum must be 1.
+        weights: In the same order, their sum being 1; or by name, where the base takes what is left and
+            an expert's may differ from tensor to tensor. None for the method's own: every expert alike
+            and the base not, where the method does more than weighing.
         output: Folder to create; must be absent or empty.
         method: Merging method.
-        parameters: Its parameters.
+        parameters: Its parameters and modifiers; a number may differ from tensor to tensor
+            (`merging.settings.resolve`).
         dtype: `float32`, `float16`, `bfloat16`, or None to keep the base's.
+        shard_bytes: Size from which on a file of weights is cut into several.
+        texts: Unlabelled text for a method that needs statistics (`statistics.text.load_texts`).
         progress: Called with a label, bytes done and bytes in all.
 
     Raises:
         EmbedmergeError: Bad weights, sources that must not be merged, or an occupied output.
     """
-    coefficients = Coefficients.explicit([spec.name for spec in sources], weights)
-    mixture = Mixture(coefficients, method, parameters or {}, dtype)
+    coefficients = _coefficients([spec.name for spec in sources], weights, method)
+    mixture = Mixture(coefficients, method, parameters or {}, dtype, shard_bytes)
+    mixture.require_valid()
+    read = texts_for(mixture.arithmetic, texts)
     refuse_occupied(output)
     opened, warnings = open_sources(sources)
-    digests = write_mixture(
+    written = write_mixture(
         [source.checkpoint for source in opened],
         mixture,
         output,
+        statistics=gather(opened, mixture, read, progress=progress),
+        finish=lambda folder, written: manifest_of(folder, mixture, opened, written).write(folder),
         progress=(lambda done, total: progress("merging", done, total)) if progress else None,
     )
-    return Merged(output, coefficients.weights, digests, tuple(map(str, warnings)))
+    return Merged(
+        output, coefficients.weights, written.outputs, tuple(map(str, warnings)), method, mixture.changed
+    )
+
+
+def gather(
+    sources: Sequence[Source],
+    mixture: Mixture,
+    texts: Sequence[Text],
+    settings: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, TensorLocation]] | None:
+    """Statistics of every source that counts for something, from the user's cache where they are there.
+
+    Args:
+        sources: Opened, base first.
+        mixture: Its method says which statistics; None are gathered where it needs none.
+        texts: Unlabelled texts.
+        settings: How texts are encoded; always in float32 here.
+        progress: Called with a label, texts done and texts in all.
+
+    Returns:
+        Tensor name -> statistics, for each source.
+    """
+    arithmetic, coefficients = mixture.arithmetic, mixture.coefficients
+    kind = arithmetic.spec.statistics
+    if kind is None:
+        return None
+    from embedmerge.retrieval.cache import cache_folder
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.sources import source_encoder
+    from embedmerge.statistics.gathering import statistics_of
+    from embedmerge.statistics.store import StatisticsStore
+
+    exact = replace(settings or EncodingSettings(), precision="fp32")
+    store = StatisticsStore(cache_folder() / "statistics")
+    return [
+        statistics_of(
+            source_encoder(source, exact, None),
+            sources[0].checkpoint,
+            kind,
+            texts,
+            arithmetic.parameters,
+            store,
+            _labelled(progress, f"text: {source.name}"),
+        )
+        if coefficients.weights[source.name] or coefficients.by_tensor
+        else {}
+        for source in sources
+    ]
+
+
+def _coefficients(
+    names: Sequence[str], weights: Sequence[float] | Mapping[str, Setting] | None, method: str
+) -> Coefficients:
+    if isinstance(weights, Mapping):
+        return Coefficients.named(names, weights)
+    if weights is not None:
+        return Coefficients.explicit(names, weights)
+    if not find_method(method).weights_default:
+        msg = f"weights: method {method} is nothing without them; give one per source, base first, with sum 1"
+        raise EmbedmergeError(msg)
+    return Coefficients.experts_alone(names)
 
 
 def weigh(
@@ -265,7 +351,7 @@ def inspect(paths: Sequence[str]) -> Inspection:
     Raises:
         EmbedmergeError: One of them is no model folder.
     """
-    checkpoints = [open_checkpoint(locate(path)) for path in paths]
+    checkpoints = open_together((locate(path), None) for path in paths)
     facts = tuple(_facts(checkpoint) for checkpoint in checkpoints)
     return Inspection(facts, check(checkpoints) if len(checkpoints) > 1 else ())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import embedmerge
+from embedmerge.statistics.text import texts_sha256
 from embedmerge.weighting.examples import examples_sha256
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.tasks import Task
     from embedmerge.recipe import Recipe
     from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import Example
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "mteb", "faiss-cpu", "numpy")
@@ -28,7 +30,11 @@ def library_versions() -> dict[str, str]:
 
 
 def lock(
-    recipe: Recipe, sources: Sequence[Source], examples: Sequence[Example], tasks: Sequence[Task]
+    recipe: Recipe,
+    sources: Sequence[Source],
+    examples: Sequence[Example],
+    tasks: Sequence[Task],
+    texts: Sequence[Text] = (),
 ) -> dict[str, Any]:
     """Everything a run depends on, as plain values.
 
@@ -53,6 +59,7 @@ def lock(
             for source in sources
         ],
         "examples": {"rows": len(examples), "sha256": examples_sha256(examples)} if examples else None,
+        "texts": {"number": len(texts), "sha256": texts_sha256(texts)} if texts else None,
         "tasks": [
             {"name": task.name, "split": task.split, "side": task.side, "content": task.content}
             for task in tasks

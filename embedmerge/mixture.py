@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,17 +12,15 @@ import numpy as np
 
 from embedmerge.atomic import new_folder, write_bytes
 from embedmerge.checkpoint.compat import not_finite
+from embedmerge.checkpoint.lineage import FollowingDigest
 from embedmerge.checkpoint.portable import portable_files
 from embedmerge.checkpoint.reading import TensorReader
-from embedmerge.checkpoint.tensors import (
-    FLOATING,
-    SafetensorsWriter,
-    TensorInfo,
-    narrow,
-    widen,
-)
+from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, narrow, widen
+from embedmerge.checkpoint.writing import ShardedWriter
 from embedmerge.errors import EmbedmergeError
-from embedmerge.merging.spec import method as find_method
+from embedmerge.merging.anatomy import Site
+from embedmerge.merging.parallel import Workers
+from embedmerge.merging.streaming import HELD, Arithmetic, Streaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.merging.coefficients import Coefficients
 
-SLICE = 1 << 20  # elements held of each source at a time
+    Float32 = NDArray[np.float32]
+
 STORED_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+LAG = 1 << 23  # bytes read and not yet digested, small enough to be still in memory
+SHARD_BYTES = 5_000_000_000
+COPIED = 1 << 22  # elements of an integer buffer that are held at a time
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,41 @@ class Mixture:
     Attributes:
         coefficients: What each source counts for.
         method: Name of the merging method.
-        parameters: Its parameters; defaults are filled in.
+        parameters: Its parameters and modifiers; defaults are filled in.
         dtype: `float32`, `float16`, `bfloat16`, or None to keep each tensor's type in the donor.
+        shard_bytes: Size from which on a file of weights is cut into several.
     """
 
     coefficients: Coefficients
     method: str = "linear"
     parameters: dict[str, Any] = field(default_factory=dict)
     dtype: str | None = None
+    shard_bytes: int = SHARD_BYTES
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """The method with everything set.
+
+        Raises:
+            EmbedmergeError: An unknown method or parameter, a bad value, or too few or too many experts.
+        """
+        return Arithmetic.of(self.method, self.parameters, self.coefficients)
+
+    def require_valid(self) -> None:
+        """Refuse what can be refused before a source is opened.
+
+        Raises:
+            EmbedmergeError: As `arithmetic` and `stored_dtype`.
+        """
+        _ = self.arithmetic, self.stored_dtype
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Parameters and modifiers that are not the default."""
+        arithmetic = self.arithmetic
+        defaults = arithmetic.spec.with_defaults({})
+        own = {key: value for key, value in arithmetic.parameters.items() if value != defaults[key]}
+        return {**own, **arithmetic.modifiers.changed}
 
     @property
     def stored_dtype(self) -> str | None:
@@ -65,14 +96,29 @@ class Mixture:
         return STORED_DTYPES[self.dtype] if self.dtype else None
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a merge has read and written.
+
+    Attributes:
+        outputs: sha256 of every weight file written, by place below the folder.
+        inputs: sha256 of every weight file read, by its path.
+    """
+
+    outputs: dict[str, str]
+    inputs: dict[Path, str]
+
+
 def write_mixture(
     sources: Sequence[Checkpoint],
     mixture: Mixture,
     target: Path,
     *,
+    statistics: Sequence[dict[str, TensorLocation]] | None = None,
+    finish: Callable[[Path, Written], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, str]:
-    """Merge sources into a new sentence-transformers folder, one slice of one tensor at a time.
+) -> Written:
+    """Merge sources into a new sentence-transformers folder, a few slices of tensors at a time.
 
     Floating tensors are combined in float32 and rounded once; integer buffers are the donor's, who is
     the first source and also gives tokenizer, modules and prompts.
@@ -81,48 +127,72 @@ def write_mixture(
         sources: Opened sources, base first, that have passed the gate.
         mixture: Coefficients and method.
         target: Folder to create; must be absent or empty.
-        progress: Called with bytes done and bytes in all.
-
-    Returns:
-        sha256 of every weight file, by place below the folder.
+        statistics: Of every source, by name of the tensor, for a method that needs them; a tensor of
+            which a source that counts has none is averaged.
+        finish: Called with the folder, before it takes the target's name, and with what has been done.
+        progress: Called with elements done and elements in all.
 
     Raises:
         EmbedmergeError: The target is occupied, method, parameter or type is unknown, or a source or the
             result is not finite.
     """
-    merger = _Merger(sources, mixture)
-    weight_files = _weight_files(sources, mixture.stored_dtype)
-    count = _counter(progress, sum(tensor.info.nbytes for file in weight_files.values() for tensor in file))
-    with new_folder(target) as folder:
+    mixture.require_valid()
+    files = _files(sources, mixture.stored_dtype)
+    with new_folder(target) as folder, _Merger(sources, mixture, files, statistics, progress) as merger:
         for place, content in portable_files(sources[0]).items():
             write_bytes(folder / place, content)
-        with merger:
-            return {
-                place: _write_weights(folder / place, tensors, merger, count)
-                for place, tensors in weight_files.items()
-            }
+        merger.survey()
+        outputs: dict[str, str] = {}
+        for module_path, tensors in files.items():
+            infos = [tensor.info for tensor in tensors]
+            beside = folder / module_path
+            beside.mkdir(parents=True, exist_ok=True)
+            with ShardedWriter(beside, infos, mixture.shard_bytes) as writer:
+                for elements in merger.merged(tensors):
+                    writer.append(elements)
+            written = writer.sha256.items()
+            outputs.update({PurePosixPath(module_path, name).as_posix(): digest for name, digest in written})
+        done = Written(outputs, merger.inputs())
+        if finish:
+            finish(folder, done)
+        return done
 
 
 @dataclass(frozen=True)
-class _MergedTensor:
-    """A tensor to write: its stored form, and where each source keeps its own, if it has one."""
+class _Merged:
+    """A tensor to write: its stored form, its place in the model, and where each source keeps its own."""
 
     info: TensorInfo
+    site: Site
     locations: tuple[TensorLocation | None, ...]
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether it is in every source and may be averaged; the donor's is taken otherwise."""
+        return self.info.is_floating and None not in self.locations
 
-def _weight_files(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_MergedTensor]]:
-    """The donor's tensors in its order, by the file that will hold them."""
+
+def _files(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_Merged]]:
+    """The donor's tensors in its order, by the module they belong to."""
+    donor = sources[0]
     files = {}
-    for place, module in enumerate(sources[0].modules):
+    for place, module in enumerate(donor.modules):
         tensors = [source.tensors_of(place) for source in sources]
-        if tensors[0]:
-            path = PurePosixPath(module.path, "model.safetensors").as_posix()
-            files[path] = [
-                _MergedTensor(_stored(located.info, dtype), tuple(each.get(name) for each in tensors))
-                for name, located in tensors[0].items()
-            ]
-    return files
+        head = module.kind != "Transformer"
+        files[module.path] = [
+            _Merged(
+                _stored(located.info, dtype),
+                Site.of(
+                    f"{module.path}/{name}" if head else name,
+                    located.info.shape,
+                    donor.depth or 0,
+                    head=head,
+                ),
+                tuple(each.get(name) for each in tensors),
+            )
+            for name, located in tensors[0].items()
+        ]
+    return {path: tensors for path, tensors in files.items() if tensors}
 
 
 def _stored(info: TensorInfo, dtype: str | None) -> TensorInfo:
@@ -130,77 +200,118 @@ def _stored(info: TensorInfo, dtype: str | None) -> TensorInfo:
     return TensorInfo(info.name, changed, info.shape)
 
 
-def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress:
-            progress(done, total)
-
-    return count
-
-
-def _write_weights(
-    path: Path, tensors: Sequence[_MergedTensor], merger: _Merger, count: Callable[[int], None]
-) -> str:
-    """Write one safetensors file slice by slice and return its digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with SafetensorsWriter(path, [tensor.info for tensor in tensors]) as writer:
-        for tensor in tensors:
-            for part in merger.parts(tensor):
-                writer.append(part)
-                count(part.nbytes)
-    return writer.sha256
-
-
 class _Merger:
-    """Reads the sources and applies the method; a context that closes the files it has opened."""
+    """Reads the sources and applies the method; a context that closes what it has opened."""
 
-    def __init__(self, sources: Sequence[Checkpoint], mixture: Mixture) -> None:
-        self._names = [source.name for source in sources]
-        self._spec = find_method(mixture.method)
-        self._parameters = self._spec.with_defaults(mixture.parameters)
-        self._coefficients = mixture.coefficients
-        self._reader = TensorReader()
+    def __init__(
+        self,
+        sources: Sequence[Checkpoint],
+        mixture: Mixture,
+        files: dict[str, list[_Merged]],
+        statistics: Sequence[dict[str, TensorLocation]] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._sources = sources
+        self._tensors = {tensor.site: tensor for tensors in files.values() for tensor in tensors}
+        self._statistics = statistics
+        self._spec = mixture.arithmetic.spec
+        self._progress = progress
+        self._done, self._total = 0, sum(tensor.info.elements for tensor in self._tensors.values())
+        self._stack = ExitStack()
+        self._reader = self._stack.enter_context(TensorReader())
+        self._workers = self._stack.enter_context(Workers())
+        self._streaming = Streaming(
+            mixture.arithmetic,
+            [source.name for source in sources],
+            self._read,
+            self._workers,
+            self._read_statistics if statistics is not None else None,
+            HELD,
+        )
+        self._digests = {
+            path: self._stack.enter_context(FollowingDigest(path))
+            for source in sources
+            for path in source.weight_files()
+        }
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._reader.__exit__(*error)
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
 
-    def parts(self, tensor: _MergedTensor) -> Iterator[NDArray[Any]]:
-        """The merged tensor in stored form, slice after slice."""
-        donor, *others = tensor.locations
+    def survey(self) -> None:
+        """Look at the whole model first, where the method has to."""
+        sites = [site for site, tensor in self._tensors.items() if tensor.is_merged]
+        survey = self._streaming.model_survey
+        self._total += survey.passes * sum(site.elements for site in sites) if survey else 0
+        self._streaming.survey_model(sites, self._count)
+
+    def merged(self, tensors: Sequence[_Merged]) -> Iterator[NDArray[Any]]:
+        """The tensors in stored form, slice after slice."""
+        merged = self._streaming.slices(tensor.site for tensor in tensors if tensor.is_merged)
+        for tensor in tensors:
+            if not tensor.is_merged:
+                yield from self._copied(tensor)
+                continue
+            missing = tensor.info.elements
+            while missing:
+                _, start, values = next(merged)
+                missing -= values.size
+                yield _narrowed(values, tensor.info)
+                self._follow(tensor, start + values.size)
+                self._count(values.size)
+
+    def inputs(self) -> dict[Path, str]:
+        """Digest of every file read."""
+        finished = self._workers.in_order(digest.finish for digest in self._digests.values())
+        return dict(zip(self._digests, finished, strict=True))
+
+    def _copied(self, tensor: _Merged) -> Iterator[NDArray[Any]]:
+        donor = tensor.locations[0]
         assert donor is not None
-        elements = tensor.info.elements
-        step = SLICE if self._spec.elementwise else max(elements, 1)
-        for start in range(0, elements, step):
-            part = slice(start, min(start + step, elements))
-            if not tensor.info.is_floating:
-                yield self._reader.read(donor, part.start, part.stop)
-            elif None in others:
-                yield _narrowed(self._values(0, donor, part), tensor.info)
+        for start in range(0, tensor.info.elements, COPIED):
+            stop = min(start + COPIED, tensor.info.elements)
+            if tensor.info.is_floating:
+                yield _narrowed(self._read(tensor.site, 0, start, stop), tensor.info)
             else:
-                yield _narrowed(self._combined(tensor, part), tensor.info)
+                yield self._reader.read(donor, start, stop)
+            self._count(stop - start)
 
-    def _combined(self, tensor: _MergedTensor, part: slice) -> NDArray[np.float32]:
-        shape = (part.stop - part.start,) if self._spec.elementwise else tensor.info.shape
-        located = enumerate(filter(None, tensor.locations))
-        values = [self._values(source, location, part).reshape(shape) for source, location in located]
-        coefficients = self._coefficients.for_tensor(tensor.info.name)
-        return self._spec.combine(values, coefficients, **self._parameters).reshape(-1)
-
-    def _values(self, source: int, location: TensorLocation, part: slice) -> NDArray[np.float32]:
-        values = self._reader.read_float32(location, part.start, part.stop)
+    def _read(self, site: Site, source: int, start: int, stop: int) -> Float32:
+        location = self._tensors[site].locations[source]
+        assert location is not None
+        values = self._reader.read_float32(location, start, stop)
         if not np.isfinite(values).all():
-            raise not_finite(self._names[source], location.info.name)
+            raise not_finite(self._sources[source].name, location.info.name)
         return values
 
+    def _read_statistics(self, site: Site, source: int, start: int, stop: int) -> Float32 | None:
+        assert self._statistics is not None
+        location = self._statistics[source].get(site.name)
+        if location is None:
+            return None
+        whole = self._spec.statistics == "gram"
+        return self._reader.read_float32(location, *((0, None) if whole else (start, stop)))
 
-def _narrowed(values: NDArray[np.float32], info: TensorInfo) -> NDArray[Any]:
+    def _follow(self, tensor: _Merged, stop: int) -> None:
+        """Digest the sources' bytes while they are still in memory."""
+        places = {location.file: location.info.place(stop) for location in tensor.locations if location}
+        behind = [
+            partial(self._digests[file].follow, place)
+            for file, place in places.items()
+            if self._digests[file].lag(place) >= LAG
+        ]
+        for _ in self._workers.in_order(behind):
+            pass
+
+    def _count(self, elements: int) -> None:
+        self._done += elements
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+def _narrowed(values: Float32, info: TensorInfo) -> NDArray[Any]:
     stored = narrow(values, info.dtype)
     finite = np.isfinite(values).all() and (stored is values or np.isfinite(widen(stored, info.dtype)).all())
     if not finite:

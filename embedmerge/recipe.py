@@ -10,9 +10,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.merging.spec import method as find_method
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.merging.streaming import Arithmetic
 from embedmerge.retrieval.encoder import EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
+from embedmerge.statistics.text import require_fitting
 from embedmerge.weighting.registry import STRATEGIES, Weighting
 
 if TYPE_CHECKING:
@@ -37,11 +39,15 @@ class Base(_Part):
         path: Folder or hub id; `base: BAAI/bge-small-en-v1.5` is short for it.
         revision: Branch, tag or commit of a hub id.
         name: Name in weights and reports.
+        pooling: How it pools, where it is a folder that does not say: cls, mean, lasttoken, ...
+        normalise: Whether its vectors are scaled to length one, where `pooling` is given.
     """
 
     path: str
     revision: str | None = None
     name: str = "base"
+    pooling: Literal["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"] | None = None
+    normalise: bool | None = None
 
 
 class Expert(_Part):
@@ -70,13 +76,15 @@ class Method(_Part):
 
     Attributes:
         name: A merging method; `method: linear` is short for it.
-        parameters: Parameters of the method.
+        parameters: Parameters of the method, and modifiers: scale, lines, clamp, exclude.
         dtype: Type of the merged tensors; None keeps the base's.
+        text: File of unlabelled text, for a method that needs statistics.
     """
 
     name: str = "linear"
-    parameters: dict[str, float | bool | str] = {}
+    parameters: dict[str, Any] = {}
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    text: str | None = None
 
 
 def _name_alone(value: Any) -> Any:
@@ -161,7 +169,8 @@ class Recipe(_Part):
         if sum(expert.role == "target" for expert in self.experts) > 1:
             msg = "experts: two have the role target; one is the fine-tune in question, the others are peers"
             raise EmbedmergeError(msg)
-        find_method(self.method.name).with_defaults(dict(self.method.parameters))
+        arithmetic = Arithmetic.of(self.method.name, self.method.parameters, Coefficients.uniform(names))
+        require_fitting(arithmetic.spec, self.method.text)
         self.weighting.require_consistent(names)
         return self
 
@@ -170,7 +179,9 @@ class Recipe(_Part):
         experts = [
             SourceSpec(expert.label, expert.path, expert.role, expert.revision) for expert in self.experts
         ]
-        return [SourceSpec(self.base.name, self.base.path, "base", self.base.revision), *experts]
+        base = self.base
+        spec = SourceSpec(base.name, base.path, "base", base.revision, base.pooling, base.normalise)
+        return [spec, *experts]
 
     @property
     def fine_tune(self) -> str | None:
@@ -288,6 +299,8 @@ def _locate_paths(content: dict[str, Any], folder: Path) -> None:
         source["path"] = _near(source["path"], folder)
     if content["weighting"].get("examples"):
         content["weighting"]["examples"] = str(folder / _expanded(content["weighting"]["examples"]))
+    if content["method"]["text"]:
+        content["method"]["text"] = str(folder / _expanded(content["method"]["text"]))
     evaluation = content["evaluation"]
     for side in ("target", "general"):
         evaluation[side] = [_near(task, folder) for task in evaluation[side]]

@@ -11,31 +11,34 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import embedmerge
-from embedmerge.api import choose, data_folder, score_all
+from embedmerge.api import choose, data_folder, gather, score_all
 from embedmerge.atomic import leftovers, new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
-from embedmerge.checkpoint.lineage import files_sha256, weights_sha256
+from embedmerge.checkpoint.lineage import weights_sha256
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
 from embedmerge.evaluation.scoring import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
+from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
+from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import Mixture, write_mixture
 from embedmerge.recipe import Recipe, read_suite
 from embedmerge.report.card import render_card
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.serialise import to_json
-from embedmerge.sources import open_sources, require_all_finite
+from embedmerge.sources import open_sources, require_all_finite, short_name
+from embedmerge.statistics.text import texts_for
 from embedmerge.weighting.examples import load_examples
 from embedmerge.weighting.strategy import Choice
 
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.compare import TaskScores
     from embedmerge.evaluation.tasks import Task
     from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import Example
 
 LOCK = "recipe.lock.yaml"
@@ -81,6 +85,7 @@ class Opened:
         examples: Empty where the strategy needs none.
         tasks: Target ones first.
         notes: Warnings of the gate, and what the collections left out.
+        texts: What the method's statistics come from; empty where it needs none.
     """
 
     recipe: Recipe
@@ -88,11 +93,12 @@ class Opened:
     examples: list[Example]
     tasks: list[Task]
     notes: tuple[str, ...]
+    texts: list[Text] = field(default_factory=list)
 
     @cached_property
     def lock(self) -> dict[str, Any]:
         """The lock of this run."""
-        return lock(self.recipe, self.sources, self.examples, self.tasks)
+        return lock(self.recipe, self.sources, self.examples, self.tasks, self.texts)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -108,6 +114,7 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     """
     file = recipe.weighting.examples_file
     examples = load_examples(Path(file)) if file else []
+    texts = _texts(recipe)
     sources, warnings = open_sources(recipe.sources())
     named = recipe.evaluation
     suite = read_suite(Path(named.suite)) if named.suite else type(named)()
@@ -115,7 +122,14 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
     require_all_finite(sources)
     notes = (*map(str, warnings), *(note for task in tasks for note in task.notes))
-    return Opened(recipe, sources, examples, tasks, notes)
+    return Opened(recipe, sources, examples, tasks, notes, texts)
+
+
+def _texts(recipe: Recipe) -> list[Text]:
+    method = recipe.method
+    names = [spec.name for spec in recipe.sources()]
+    arithmetic = Arithmetic.of(method.name, method.parameters, Coefficients.uniform(names))
+    return texts_for(arithmetic, Path(method.text) if method.text else None)
 
 
 def run_recipe(
@@ -175,7 +189,7 @@ class _Run:
         merged = self._merge("merged", choice.coefficients)
         comparison = self._compare(merged) if self.opened.tasks else None
         report = self._report(choice, merged, comparison)
-        self._export(merged, report)
+        self._export(merged, report, choice)
         return report
 
     def _lock(self) -> None:
@@ -194,7 +208,8 @@ class _Run:
         path = self.folder / WEIGHTS
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            return Choice(Coefficients(kept["weights"]), kept["losses"], kept["losses_se"])
+            coefficients = Coefficients(kept["weights"], kept["weights_by_tensor"])
+            return Choice(coefficients, kept["losses"], kept["losses_se"])
         recipe = self.opened.recipe
         choice = choose(
             self.opened.sources,
@@ -205,6 +220,7 @@ class _Run:
         )
         content = {
             "weights": choice.coefficients.weights,
+            "weights_by_tensor": choice.coefficients.by_tensor,
             "losses": choice.losses,
             "losses_se": choice.losses_se,
         }
@@ -215,14 +231,20 @@ class _Run:
         self.watcher.stage(f"merge {name}")
         target = self.folder / CANDIDATES / name
         if not target.exists():  # it appears by renaming, so it is whole
-            method = self.opened.recipe.method
+            mixture, opened = self._mixture(coefficients), self.opened
+            settings = opened.recipe.encoding.settings()
             write_mixture(
-                self.opened.checkpoints,
-                Mixture(coefficients, method.name, dict(method.parameters), method.dtype),
+                opened.checkpoints,
+                mixture,
                 target,
+                statistics=gather(opened.sources, mixture, opened.texts, settings, self.watcher.progress),
                 progress=lambda done, total: self.watcher.progress(f"merging {name}", done, total),
             )
         return open_checkpoint(Location(name, target, None), name)
+
+    def _mixture(self, coefficients: Coefficients) -> Mixture:
+        method = self.opened.recipe.method
+        return Mixture(coefficients, method.name, dict(method.parameters), method.dtype)
 
     def _compare(self, merged: Checkpoint) -> Comparison:
         uniform = self._merge(
@@ -248,7 +270,7 @@ class _Run:
         write_text(self.folder / "report.html", render_html(report))
         return report
 
-    def _export(self, merged: Checkpoint, report: Report) -> None:
+    def _export(self, merged: Checkpoint, report: Report, choice: Choice) -> None:
         self.watcher.stage("export")
         target = self.folder / "model"
         if target.exists():  # it appears by renaming, so it is whole
@@ -258,8 +280,8 @@ class _Run:
             _link_tree(merged.folder, beside)
             (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
-            manifest = _manifest(beside, self.opened.sources, report)
-            (beside / "embedmerge.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            mixture = self._mixture(choice.coefficients)
+            manifest_of(beside, mixture, self.opened.sources, location=_published).write(beside)
 
 
 def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
@@ -301,16 +323,10 @@ def _source_record(source: Source) -> SourceRecord:
     )
 
 
-def _manifest(folder: Path, sources: Sequence[Source], report: Report) -> dict[str, Any]:
-    """What went in and what came out, by sha256, for whoever wants to check the folder."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {
-        "tool": report.tool,
-        "method": report.method,
-        "weights": report.weights,
-        "sources": {source.name: source.weights_sha256 for source in sources},
-        "files": files_sha256(folder, files),
-    }
+def _published(source: Source) -> str:
+    """A hub id, or a folder's name alone: where it lies on this machine is nobody's business."""
+    location = source.checkpoint.location
+    return location.given if location.revision else short_name(location.given)
 
 
 def _link_tree(source: Path, target: Path) -> None:

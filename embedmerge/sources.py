@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from embedmerge.checkpoint.adapter import open_together
 from embedmerge.checkpoint.compat import Finding, require_finite, require_mergeable
+from embedmerge.checkpoint.dressed import dressed_as
 from embedmerge.checkpoint.hub import locate
-from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
 from embedmerge.checkpoint.lineage import model_sha256, weights_sha256
+from embedmerge.checkpoint.pooling import StatedPooling
+from embedmerge.dressing import dressed, is_loadable
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.retrieval.cache import EmbeddingCache
 
 Role = Literal["base", "target", "peer"]
@@ -29,12 +33,29 @@ class SourceSpec:
         path: Folder or hub id.
         role: `base`; `target` for the user's fine-tune; `peer` for any other expert.
         revision: Branch, tag or commit of a hub id.
+        pooling: How the base pools, where its files do not say: a mode of sentence-transformers.
+        normalise: Whether the base's vectors are scaled to length one, where `pooling` is given.
     """
 
     name: str
     path: str
     role: Role
     revision: str | None = None
+    pooling: str | None = None
+    normalise: bool | None = None
+
+    @property
+    def stated_pooling(self) -> StatedPooling | None:
+        """What is said of its pooling.
+
+        Raises:
+            EmbedmergeError: There is no such pooling, or `normalise` is given alone.
+        """
+        if self.pooling is not None:
+            return StatedPooling(self.pooling, self.normalise)
+        if self.normalise is not None:
+            raise EmbedmergeError(f"{self.name}: `normalise` is given without `pooling`; give both or none")
+        return None
 
 
 @dataclass(frozen=True)
@@ -87,7 +108,7 @@ def open_sources(specs: Sequence[SourceSpec]) -> tuple[list[Source], tuple[Findi
         specs: Base first.
 
     Returns:
-        The sources in the order given, and the gate's warnings.
+        The sources in the order given, those without module files in the base's, and the gate's warnings.
 
     Raises:
         EmbedmergeError: A name occurs twice, a source cannot be opened, or they must not be merged.
@@ -97,8 +118,19 @@ def open_sources(specs: Sequence[SourceSpec]) -> tuple[list[Source], tuple[Findi
         if names.count(name) > 1:
             msg = f"{name}: two sources have this name; give each its own"
             raise EmbedmergeError(msg)
-    sources = [Source(spec, open_checkpoint(locate(spec.path, spec.revision), spec.name)) for spec in specs]
-    return sources, require_mergeable([source.checkpoint for source in sources])
+    located = ((locate(spec.path, spec.revision), spec.name) for spec in specs)
+    base, *experts = open_together(located, specs[0].stated_pooling)
+    findings = (*require_mergeable([base, *experts]), *_not_normalised(specs[0], base))
+    worn = [expert if expert.pooling else dressed_as(expert, base) for expert in experts]
+    sources = [Source(spec, checkpoint) for spec, checkpoint in zip(specs, [base, *worn], strict=True)]
+    return sources, findings
+
+
+def _not_normalised(spec: SourceSpec, base: Checkpoint) -> tuple[Finding, ...]:
+    if spec.pooling is None or spec.normalise is not None or base.normalises:
+        return ()
+    text = "nothing says whether its vectors are normalised; taken not to be (`normalise: true` if they are)"
+    return (Finding("warning", spec.name, text),)
 
 
 def require_all_finite(sources: Sequence[Source]) -> None:
@@ -120,13 +152,17 @@ def encoder_model(checkpoint: Checkpoint) -> EncoderModel:
     if checkpoint.pooling is None:
         msg = (
             f"{checkpoint.name}: a plain {checkpoint.layout} folder does not say how it pools; "
-            "save it with sentence-transformers first"
+            "merge it with a base that does, or save it with sentence-transformers first"
         )
         raise EmbedmergeError(msg)
+    if is_loadable(checkpoint):
+        folder, digest = checkpoint.folder, model_sha256(checkpoint)
+    else:
+        folder, digest = dressed(checkpoint)
     return EncoderModel(
         name=checkpoint.name,
-        folder=checkpoint.folder,
-        sha256=model_sha256(checkpoint),
+        folder=folder,
+        sha256=digest,
         prompts=checkpoint.prompts,
         default_prompt=checkpoint.settings.get("default_prompt_name"),
         normalises=checkpoint.normalises,

@@ -151,9 +151,24 @@ def test_a_block_that_is_killed_leaves_no_target_or_the_empty_one(tmp_path, empt
     )
     assert visible(tmp_path) == (["out"] if empty else [])
     assert not empty or not any(target.iterdir())
-    with new_folder(target) as folder:  # and what is left does not stand in the way
+    assert len(list(tmp_path.iterdir())) == 1 + empty
+    with new_folder(target) as folder:  # what is left does not stand in the way, and goes
         (folder / "f").write_text("x")
     assert visible(target) == ["f"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_another_process_is_filling_and_what_is_not_ours_stays(tmp_path):
+    foreign = tmp_path / ".out.backup01"
+    foreign.mkdir()
+    with new_folder(tmp_path / "out") as mine:
+        with pytest.raises(Interrupted), new_folder(tmp_path / "out"):
+            assert mine.is_dir()
+            raise Interrupted
+        (mine / "f").write_text("x")
+    assert foreign.is_dir()
+    assert visible(tmp_path) == ["out"]
+    assert visible(tmp_path / "out") == ["f"]
 
 
 def test_a_folder_killed_after_the_rename_is_whole(tmp_path):

@@ -21,6 +21,7 @@ from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import file_sha256
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
+from embedmerge.merging.in_memory import merge_arrays
 from embedmerge.mixture import Mixture, write_mixture
 
 METADATA = {"format": "pt"}
@@ -35,7 +36,12 @@ def opened(folder, name=None):
 
 
 def merge(folders, weights, target, **more):
-    """Write a mixture of folders and return its digests."""
+    """Write a mixture of folders and return the digests of what was written."""
+    return write(folders, weights, target, **more).outputs
+
+
+def write(folders, weights, target, **more):
+    """Write a mixture of folders."""
     sources = [opened(folder, f"source{row}") for row, folder in enumerate(folders)]
     extra = {key: more.pop(key) for key in ("progress",) if key in more}
     coefficients = Coefficients(
@@ -198,7 +204,7 @@ def test_narrow_sources_may_be_written_wide(trio, tmp_path):
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_slices_give_the_same_bytes_as_whole_tensors(trio, tmp_path, monkeypatch, dtype):
     whole = merge(trio, WEIGHTS, tmp_path / "whole", dtype=dtype)
-    monkeypatch.setattr("embedmerge.mixture.SLICE", 37)
+    monkeypatch.setattr("embedmerge.mixture.HELD", 37)
     assert merge(trio, WEIGHTS, tmp_path / "sliced", dtype=dtype) == whole
     names = ("whole", "sliced")
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in names)
@@ -208,6 +214,60 @@ def test_slices_give_the_same_bytes_as_whole_tensors(trio, tmp_path, monkeypatch
 def test_the_digests_are_those_of_the_files(trio, tmp_path):
     digests = merge(trio, WEIGHTS, tmp_path / "out")
     assert digests == {"model.safetensors": file_sha256(tmp_path / "out" / "model.safetensors")}
+
+
+@pytest.mark.parametrize("held", [300, 1 << 19])
+def test_every_file_read_is_digested_whatever_the_order_of_its_tensors(trio, tmp_path, monkeypatch, held):
+    from transformers import AutoModel
+
+    monkeypatch.setattr("embedmerge.mixture.HELD", held)
+    monkeypatch.setattr("embedmerge.mixture.LAG", held)
+    backwards = Path(shutil.copytree(trio[1], tmp_path / "backwards"))
+    tensors = load_file(backwards / "model.safetensors")
+    save_file(dict(reversed(tensors.items())), backwards / "model.safetensors", metadata=METADATA)
+    sharded = Path(shutil.copytree(trio[2], tmp_path / "sharded"))
+    (sharded / "model.safetensors").unlink()
+    AutoModel.from_pretrained(str(trio[2])).save_pretrained(str(sharded), max_shard_size="20KB")
+    folders = [trio[0], backwards, sharded]
+    inputs = write(folders, WEIGHTS, tmp_path / "out").inputs
+    wanted = {path for folder in folders for path in opened(folder).weight_files()}
+    assert inputs == {path: file_sha256(path) for path in wanted}
+    assert len(wanted) > 4
+
+
+def test_a_large_output_is_cut_into_shards_that_load(trio, tmp_path):
+    merge(trio, WEIGHTS, tmp_path / "whole")
+    digests = merge(trio, WEIGHTS, tmp_path / "out", shard_bytes=20_000)
+    assert len(digests) > 4
+    assert all(file_sha256(tmp_path / "out" / place) == digest for place, digest in digests.items())
+    whole, cut = (SentenceTransformer(str(tmp_path / name), device="cpu") for name in ("whole", "out"))
+    np.testing.assert_array_equal(whole.encode(TEXTS), cut.encode(TEXTS))
+    again = merge([tmp_path / "out", tmp_path / "whole"], (0.0, 1.0), tmp_path / "again")
+    assert again == {"model.safetensors": file_sha256(tmp_path / "whole" / "model.safetensors")}
+
+
+@pytest.mark.parametrize("held", [999, 1 << 19])
+def test_a_threshold_over_the_whole_model_is_found_through_the_files(trio, tmp_path, monkeypatch, held):
+    monkeypatch.setattr("embedmerge.mixture.HELD", held)
+    seen = []
+    merge(
+        trio,
+        (0.0, 0.5, 0.5),
+        tmp_path / "out",
+        method="ties",
+        parameters={"density": 0.3},
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    states = [load_file(folder / "model.safetensors") for folder in trio]
+    wanted = merge_arrays(
+        "ties", dict(zip("abc", states, strict=True)), parameters={"density": 0.3}, held=10**9
+    )
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    for name, values in merged.items():
+        np.testing.assert_array_equal(values, wanted[name])
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    elements = sum(values.size for values in merged.values())
+    assert seen[-1] == (3 * elements, 3 * elements)  # two passes before the merge
 
 
 def test_sharded_sources_become_one_file(trio, tmp_path):
@@ -259,14 +319,14 @@ def test_the_donors_module_files_are_there_byte_for_byte(trio, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [None, "float16"])
-def test_progress_rises_to_the_bytes_of_the_output(trio, tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr("embedmerge.mixture.SLICE", 500)
+def test_progress_rises_to_the_elements_of_the_output(trio, tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr("embedmerge.mixture.HELD", 2000)
     seen = []
     merge(
         trio, WEIGHTS, tmp_path / "out", dtype=dtype, progress=lambda done, total: seen.append((done, total))
     )
     stored = opened(tmp_path / "out").tensors_of(0).values()
-    total = sum(tensor.info.nbytes for tensor in stored)
+    total = sum(tensor.info.elements for tensor in stored)
     assert len(seen) > len(stored)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert {end for _, end in seen} == {total}
@@ -401,11 +461,11 @@ def test_memory_grows_with_the_slice_and_not_with_the_tensor(trio, tmp_path, mon
         tensors["embeddings.word_embeddings.weight"] = np.ones((elements, 1), np.float32)
 
     folders = [changed(folder, tmp_path / f"s{row}", widen) for row, folder in enumerate(trio)]
-    monkeypatch.setattr("embedmerge.mixture.SLICE", 50_000)
+    monkeypatch.setattr("embedmerge.mixture.HELD", 200_000)
     tracemalloc.start()
     try:
         merge(folders, WEIGHTS, tmp_path / "out")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 12 * 50_000 * 4 < elements * 4
+    assert peak < 5 * 200_000 * 4 < elements * 4

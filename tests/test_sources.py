@@ -7,9 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize, Pooling, Transformer
 
+from embedmerge.api import merge
+from embedmerge.checkpoint.hub import locate
+from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
-from embedmerge.sources import SourceSpec, encoder_model, open_sources, require_all_finite, short_name
+from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.sources import (
+    SourceSpec,
+    encoder_model,
+    open_sources,
+    require_all_finite,
+    short_name,
+    source_encoder,
+)
+
+TEXTS = ["how do i merge two models", "the river bank", "a judge read the contract"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDMERGE_CACHE", str(tmp_path / "cache"))
 
 
 def specs(base, **experts):
@@ -121,8 +141,82 @@ def test_encoder_model_tells_what_encoding_needs(make_checkpoint):
     assert (model.normalises, model.similarity) == (False, "dot")
 
 
-def test_encoder_model_of_a_folder_that_does_not_pool_is_refused(base, copy):
-    (copy / "modules.json").unlink()
-    (_, source), _ = open_sources(specs(base, legal=copy))
+def plain(folder):
+    """What transformers training leaves behind: no module files."""
+    for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
+        (folder / name).unlink()
+    for name in ("1_Pooling", "2_Normalize"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return folder
+
+
+def test_encoder_model_of_a_folder_that_does_not_pool_is_refused(copy):
+    checkpoint = open_checkpoint(locate(str(plain(copy))), "legal")
     with pytest.raises(EmbedmergeError, match=r"legal.*does not say how it pools"):
-        encoder_model(source.checkpoint)
+        encoder_model(checkpoint)
+
+
+def test_an_expert_without_module_files_is_encoded_as_the_base_is(make_checkpoint, make_expert, tmp_path):
+    base = make_checkpoint("sources-cls", pooling="cls", prompts={"query": "find: "})
+    expert = make_expert("sources-plain", base=base)
+    whole = Path(shutil.copytree(expert, tmp_path / "whole"))
+    sources, warnings = open_sources(specs(base, legal=plain(expert), whole=whole))
+    assert any("legal: a plain transformers folder" in str(each) for each in warnings)
+    vectors = [source_encoder(source, EncodingSettings(), None) for source in sources[1:]]
+    found = [encoder.embed(TEXTS, encoder.model.prompt("query")) for encoder in vectors]
+    assert vectors[0].model.prompts == {"query": "find: "}
+    assert np.array_equal(found[0], found[1])
+    assert not np.allclose(found[0], vectors[0].embed(TEXTS))  # the prompt counts
+    assert (vectors[0].model.folder / "model.safetensors").resolve() == expert / "model.safetensors"
+    assert not (expert / "modules.json").exists()
+
+
+def test_a_base_without_module_files_needs_its_pooling_stated(copy, expert):
+    with pytest.raises(EmbedmergeError, match=r"base: .* does not say how its tokens are pooled.*--pooling"):
+        open_sources(specs(plain(copy), legal=expert))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "lasttoken"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_base_with_its_pooling_stated(copy, expert, tmp_path, pooling, normalise):
+    other = Path(shutil.copytree(plain(copy), tmp_path / "other"))
+    base = SourceSpec("base", str(copy), "base", pooling=pooling, normalise=normalise)
+    sources, _ = open_sources([base, SourceSpec("legal", str(other), "target")])
+    found = source_encoder(sources[0], EncodingSettings(), None).embed(TEXTS)
+    transformer = Transformer(str(copy))
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling)]
+    wanted = SentenceTransformer(modules=[*modules, *([Normalize()] if normalise else [])], device="cpu")
+    assert np.allclose(found, wanted.encode(TEXTS), atol=1e-5)
+    merge([base, SourceSpec("legal", str(other), "target")], [0.5, 0.5], tmp_path / "out")
+    exported = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert np.allclose(exported.encode(TEXTS), wanted.encode(TEXTS), atol=1e-5)  # of two like models
+    listed = json.loads((tmp_path / "out" / "modules.json").read_text())
+    assert all(entry["type"].startswith("sentence_transformers.models.") for entry in listed)
+
+
+def test_a_normalisation_that_nobody_states_is_told(copy, tmp_path):
+    other = Path(shutil.copytree(plain(copy), tmp_path / "other"))
+    stated = [SourceSpec("base", str(copy), "base", pooling="cls"), SourceSpec("legal", str(other), "target")]
+    assert any(
+        "nothing says whether its vectors are normalised" in str(each) for each in open_sources(stated)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pooling", "normalise", "message"),
+    [
+        ("cls", None, "pooling cls is asked for, its own files say mean"),
+        ("mean", False, "normalise false is asked for, its own files say true"),
+        ("middle", None, "pooling middle: no such pooling"),
+        (None, True, "`normalise` is given without `pooling`"),
+    ],
+)
+def test_a_stated_pooling_that_cannot_be(base, expert, pooling, normalise, message):
+    stated = SourceSpec("base", str(base), "base", pooling=pooling, normalise=normalise)
+    with pytest.raises(EmbedmergeError, match=message):
+        open_sources([stated, SourceSpec("legal", str(expert), "target")])
+
+
+def test_a_stated_pooling_that_the_folder_states_too_is_none_of_our_business(base, expert):
+    stated = SourceSpec("base", str(base), "base", pooling="mean", normalise=True)
+    assert open_sources([stated, SourceSpec("legal", str(expert), "target")])[1] == ()

@@ -7,10 +7,19 @@ donor: its module files, tokenizer and tensor order go into the merged model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from embedmerge.checkpoint.adapter import AdaptedCheckpoint
+from embedmerge.checkpoint.architecture import (
+    MEANINGS,
+    NUANCES,
+    SIZES,
+    first_stated,
+    rope_bases,
+    rope_scaling,
+)
 from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.checkpoint.vocabulary import normaliser, special_tokens, vocabulary
 from embedmerge.errors import EmbedmergeError
@@ -23,9 +32,15 @@ if TYPE_CHECKING:
 
 Level = Literal["error", "warning"]
 
-# Read by no pooling mode, and written or left out by different versions of transformers.
-EXPENDABLE = ("pooler.dense.", "embeddings.position_ids")
+# Read by no pooling mode or computed anew, and written or left out by different versions of transformers.
+EXPENDABLE = ("pooler.dense.", "embeddings.position_ids", "embeddings.token_type_ids", "rotary_emb.inv_freq")
 SLICE = 1 << 21
+# In every config there is; of other values an older one may leave out the architecture's own.
+ALWAYS_STATED = frozenset(
+    {"layers", "hidden size", "attention heads", "feed-forward size", "vocabulary size"}
+)
+# What one states and the other does not is a difference all the same.
+ONE_SIDED = frozenset({"Matryoshka dimensions"})
 
 
 @dataclass(frozen=True)
@@ -84,10 +99,9 @@ def require_finite(source: Checkpoint) -> None:
         EmbedmergeError: Names the first tensor that holds one.
     """
     with TensorReader() as reader:
-        for module in source.tensors.values():
-            for location in module.values():
-                if location.info.is_floating and not _is_finite(reader, location):
-                    raise not_finite(source.name, location.info.name)
+        for location in source.located():
+            if location.info.is_floating and not _is_finite(reader, location):
+                raise not_finite(source.name, location.info.name)
 
 
 def not_finite(source: str, tensor: str) -> EmbedmergeError:
@@ -113,28 +127,85 @@ def _is_finite(reader: TensorReader, location: TensorLocation) -> bool:
 def _donor_findings(donor: Checkpoint) -> Iterator[Finding]:
     if donor.pooling is None:
         text = (
-            f"a plain {donor.layout} folder does not say how its tokens are pooled; "
-            "save it with sentence-transformers (SentenceTransformer(modules=[...]).save) and name that"
+            f"a plain {donor.layout} folder does not say how its tokens are pooled; state it: --pooling cls "
+            "on the command line, or `pooling: cls` beside the base's path in the recipe"
         )
         yield Finding("error", donor.name, text)
-    for head in ("colbert_linear.pt", "sparse_linear.pt"):
-        if (donor.folder / head).is_file():
-            yield Finding("warning", donor.name, f"{head} is not merged and not exported; the dense model is")
+    if donor.custom_code:
+        text = "comes with code of its own, which is copied and not run; to encode with it, trust it"
+        yield Finding("warning", donor.name, text)
+        yield from _missing_code(donor)
+    yield from _heads_left_out(donor)
+
+
+def _missing_code(donor: Checkpoint) -> Iterator[Finding]:
+    """Code that config.json names and that is in no other repository (`owner/name--module.Class`)."""
+    mapped = donor.config["auto_map"]
+    places = (
+        [place for place in mapped.values() if isinstance(place, str)] if isinstance(mapped, dict) else []
+    )
+    for module in sorted({place.partition(".")[0] for place in places if "--" not in place}):
+        if not (donor.folder / donor.transformer.path / f"{module}.py").is_file():
+            text = f"its config.json names {module}.py, which is not there; the merged model cannot be loaded"
+            yield Finding("warning", donor.name, text)
+
+
+def _heads_left_out(source: Checkpoint) -> Iterator[Finding]:
+    if source.left_out:
+        shown = ", ".join(source.left_out[:3]) + (", ..." if len(source.left_out) > 3 else "")
+        count = len(source.left_out)
+        text = f"{count} tensor{'s' * (count > 1)} of a task head left out, the encoder needs none: {shown}"
+        yield Finding("warning", source.name, text)
 
 
 def _architecture(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
-    rows = (
-        ("architecture", donor.architecture, other.architecture),
-        ("layers", donor.depth, other.depth),
-        ("hidden size", donor.width, other.width),
-        ("attention heads", *(source.config.get("num_attention_heads") for source in (donor, other))),
-        ("feed-forward size", *(source.config.get("intermediate_size") for source in (donor, other))),
-        ("vocabulary size", *(source.config.get("vocab_size") for source in (donor, other))),
-    )
+    yield from _heads_left_out(other)
+    if donor.architecture != other.architecture:
+        yield _of_another_base(donor, other, "architecture", donor.architecture, other.architecture)
+    for what, keys in SIZES.items():
+        wanted, found = (first_stated(source.config, keys) for source in (donor, other))
+        if what == "positions" and not _learns_positions(donor):
+            continue  # rotary or relative: compared among the settings
+        if wanted != found and (what in ALWAYS_STATED or None not in (wanted, found)):
+            yield _of_another_base(donor, other, what, wanted, found)
+
+
+def _of_another_base(
+    donor: Checkpoint, other: Checkpoint, what: str, wanted: object, found: object
+) -> Finding:
+    text = f"{what} {found}, {donor.name} has {wanted}; only models tuned from one base can be merged"
+    return Finding("error", other.name, text)
+
+
+def _learns_positions(source: Checkpoint) -> bool:
+    encoder = source.tensors[source.transformer.path]
+    return any(name.endswith("position_embeddings.weight") for name in encoder)
+
+
+def _computation(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
+    """Settings under which the same weights compute something else."""
+    configs = donor.config, other.config
+    rows = [(what, *(first_stated(config, keys) for config in configs)) for what, keys in MEANINGS.items()]
+    bases = [rope_bases(config) for config in configs]
+    rows += [("rotary base", bases[0][kind], bases[1][kind]) for kind in bases[0].keys() & bases[1].keys()]
     for what, wanted, found in rows:
-        if wanted != found:
-            text = f"{what} {found}, {donor.name} has {wanted}; only models tuned from one base can be merged"
-            yield Finding("error", other.name, text)
+        if wanted == found or None in (wanted, found):
+            continue
+        if what == "activation" and all(str(name).startswith("gelu") for name in (wanted, found)):
+            yield _of_the_donor(donor, other, what, wanted, found)
+            continue
+        text = (
+            f"{what} {found}, {donor.name} has {wanted}; under one of them the other's weights mean nothing"
+        )
+        yield Finding("error", other.name, text)
+    scaling = rope_scaling(donor.config), rope_scaling(other.config)
+    if scaling[0] != scaling[1]:
+        yield _of_the_donor(donor, other, "rotary scaling", *scaling)
+
+
+def _of_the_donor(donor: Checkpoint, other: Checkpoint, what: str, wanted: object, found: object) -> Finding:
+    text = f"{what} {_shown(found)}; the merged model takes {_shown(wanted)} from {donor.name}"
+    return Finding("warning", other.name, text)
 
 
 def _vocabulary(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
@@ -172,13 +243,20 @@ def _special_tokens(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
 
 def _modules(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
     if other.pooling is None:
-        text = f"a plain {other.layout} folder does not say how it pools; taken to pool like {donor.name}"
+        text = (
+            f"a plain {other.layout} folder does not say how it pools; taken to pool like {donor.name}, "
+            f"and encoded with {donor.name}'s modules, tokenizer and prompts"
+        )
         yield Finding("warning", other.name, text)
         return
-    rows = (
+    rows = [
         ("pooling", donor.pooling, other.pooling),
         ("modules", *("+".join(module.kind for module in source.modules) for source in (donor, other))),
-    )
+    ]
+    for one, another in zip(donor.modules, other.modules, strict=False):
+        if one.kind == another.kind == "Dense":
+            keys = ("in_features", "out_features", "activation_function")
+            rows += [(f"{one.kind} {key}", one.config.get(key), another.config.get(key)) for key in keys]
     for what, wanted, found in rows:
         if wanted != found:
             text = f"{what} {found}, {donor.name} has {wanted}; their embeddings do not mean the same"
@@ -186,20 +264,37 @@ def _modules(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
 
 
 def _settings(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
-    rows = (
-        ("prompts", donor.prompts, other.prompts),
-        ("similarity", donor.similarity, other.similarity),
-        ("maximum length", donor.max_seq_length, other.max_seq_length),
-        ("type", donor.dtypes, other.dtypes),
-    )
+    rows: list[tuple[str, Any, Any]] = [("type", donor.dtypes, other.dtypes)]
+    if other.pooling is not None:
+        rows += [
+            ("prompts", donor.prompts, other.prompts),
+            ("similarity", donor.similarity, other.similarity),
+            ("maximum length", donor.max_seq_length, other.max_seq_length),
+            ("prompt in pooling", _pools_prompts(donor), _pools_prompts(other)),
+            ("truncated dimension", donor.settings.get("truncate_dim"), other.settings.get("truncate_dim")),
+        ]
+    keys_of = {**NUANCES, **({} if _learns_positions(donor) else {"positions": SIZES["positions"]})}
+    for what, keys in keys_of.items():
+        wanted, found = (first_stated(source.config, keys) for source in (donor, other))
+        rows += [(what, wanted, found)] if None not in (wanted, found) or what in ONE_SIDED else []
     for what, wanted, found in rows:
         if wanted != found:
-            text = f"{what} {_shown(found)}; the merged model takes {_shown(wanted)} from {donor.name}"
-            yield Finding("warning", other.name, text)
+            yield _of_the_donor(donor, other, what, wanted, found)
+
+
+def _pools_prompts(source: Checkpoint) -> bool:
+    configs = [module.config for module in source.modules if module.kind == "Pooling"]
+    return all(config.get("include_prompt", True) for config in configs)
+
+
+def _code(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
+    codes = [{path.name: path.read_bytes() for path in source.code_files()} for source in (donor, other)]
+    if codes[0] != codes[1]:
+        yield _of_the_donor(donor, other, "other code", *(", ".join(code) for code in codes))
 
 
 def _shown(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value or "none")
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value in (None, "", {}) else str(value)
 
 
 def _tensors(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
@@ -216,6 +311,28 @@ def _tensors(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
             yield _unexpected(name, other, donor)
 
 
+def _heads(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
+    """BGE-M3's further heads: what only one side has is no reason to refuse the encoder."""
+    for file in sorted(donor.heads.keys() | other.heads.keys()):
+        if file not in other.heads:
+            text = f"has no {file}; the merged model takes {donor.name}'s as it is"
+            yield Finding("warning", other.name, text)
+        elif file not in donor.heads:
+            yield Finding("warning", other.name, f"{file} is left out: {donor.name} has none")
+        else:
+            yield from _same_shapes(file, donor, other)
+
+
+def _same_shapes(file: str, donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
+    shapes = [
+        {name: list(location.info.shape) for name, location in source.heads[file].items()}
+        for source in (donor, other)
+    ]
+    if shapes[0] != shapes[1]:
+        text = f"{file} holds {shapes[1]}, in {donor.name} it holds {shapes[0]}"
+        yield Finding("error", other.name, text)
+
+
 def _absent(name: str, other: Checkpoint, donor: Checkpoint) -> Finding:
     if is_expendable(name):
         return Finding("warning", other.name, f"has no tensor {name!r}; taken from {donor.name} alone")
@@ -230,11 +347,27 @@ def _unexpected(name: str, other: Checkpoint, donor: Checkpoint) -> Finding:
     return Finding("error", other.name, text)
 
 
+def _stated_base(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
+    if not isinstance(other, AdaptedCheckpoint) or other.stated_base is None:
+        return
+    if _last_part(other.stated_base) != _last_part(donor.location.given):
+        text = f"an adapter trained on {other.stated_base}, put on {donor.location.given}; are they the same?"
+        yield Finding("warning", other.name, text)
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/\\").replace("\\", "/").rpartition("/")[2].partition("@")[0]
+
+
 COMPARISONS: tuple[Callable[[Checkpoint, Checkpoint], Iterator[Finding]], ...] = (
+    _stated_base,
     _architecture,
+    _computation,
     _vocabulary,
     _special_tokens,
     _modules,
     _settings,
+    _code,
     _tensors,
+    _heads,
 )

@@ -9,9 +9,14 @@ from pathlib import Path
 from embedmerge.errors import EmbedmergeError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Enough to read, gate, encode and export; never the .bin, ONNX or TensorFlow copies beside it.
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md"]
+# Enough to read, gate, encode and export; never the ONNX or TensorFlow copies beside it. Code that
+# comes with a model is copied into the merged one and never run.
+WANTED = [
+    *("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py", "README.md"),
+    *("colbert_linear.pt", "sparse_linear.pt"),
+]
 UNWANTED = ["onnx/*", "openvino/*"]
+TORCH_WEIGHTS = re.compile(r"(?P<folder>(?:.*/)?)(?:pytorch_model[\w.-]*|adapter_model)\.bin")
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,12 @@ def locate(given: str, revision: str | None = None) -> Location:
     """
     if not given.strip():  # the empty path is the current folder, which nobody means
         raise EmbedmergeError("a source has an empty path; name a folder or a hub id")
-    folder = Path(given).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(given).expanduser()
+        is_folder = folder.is_dir()
+    except (RuntimeError, ValueError, OSError) as error:  # no such user; a null character; too long a name
+        raise _no_folder(given) from error
+    if is_folder:
         if revision is not None:
             msg = f"{given}: a folder has no revision; remove `revision`, or name a hub id"
             raise EmbedmergeError(msg)
@@ -74,7 +83,12 @@ def _snapshot(given: str, revision: str | None) -> Location:
     asked = f"{given}@{revision}" if revision else given
     try:
         snapshot = Path(
-            snapshot_download(given, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+            snapshot_download(
+                given,
+                revision=revision,
+                allow_patterns=[*WANTED, *_torch_weights(given, revision)],
+                ignore_patterns=UNWANTED,
+            )
         )
     except RepositoryNotFoundError as error:
         msg = f"{asked}: no such folder here and no such model on the hub; check the spelling or the token"
@@ -89,3 +103,17 @@ def _snapshot(given: str, revision: str | None) -> Location:
         msg = f"{asked}: no such folder here, and the hub did not give it ({reason})"
         raise EmbedmergeError(msg) from error
     return Location(given, snapshot, snapshot.name)
+
+
+def _torch_weights(given: str, revision: str | None) -> list[str]:
+    """The .bin weights of those folders of a repository that hold no safetensors; none without the hub."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        listed = HfApi().list_repo_files(given, revision=revision)
+    except (HTTPError, OSError):  # the download that follows says what is wrong, or finds it in the cache
+        return []
+    safe = {name.rpartition("/")[0] for name in listed if name.endswith(".safetensors")}
+    torch_weights = [match for name in listed if (match := TORCH_WEIGHTS.fullmatch(name))]
+    return [match.string for match in torch_weights if match["folder"].rstrip("/") not in safe]

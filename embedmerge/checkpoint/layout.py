@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.checkpoint.architecture import SIZES, first_stated, require_sizes
 from embedmerge.checkpoint.lineage import files_sha256
-from embedmerge.checkpoint.reading import TensorLocation
-from embedmerge.checkpoint.tensors import SafetensorsFile
+from embedmerge.checkpoint.lora import ADAPTER_CONFIG
+from embedmerge.checkpoint.pooling import StatedPooling, pooling_mode
+from embedmerge.checkpoint.text_files import read_bytes, read_json, read_object, stated_integer
+from embedmerge.checkpoint.weights import encoder_tensors, locate_heads, locate_tensors, require_inside
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from embedmerge.checkpoint.hub import Location
+    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.checkpoint.tensors import TensorInfo
 
-POOLING_BOOLEANS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
+LEGACY_PREFIX = "sentence_transformers.models."
 WEIGHTLESS = frozenset({"Pooling", "Normalize", "Dropout"})
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".index.json")
 # These count positions from the padding token's row on.
 POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
-NOT_TAKEN_OVER = frozenset({"README.md", "embedmerge.json", "recipe.lock.yaml", "training_args.bin"})
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        EmbedmergeError: The file cannot be read or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}); is the model folder complete?"
-        raise EmbedmergeError(msg) from error
-    except (ValueError, RecursionError) as error:
-        msg = f"{path}: not valid JSON ({error}); fetch or save the model again"
-        raise EmbedmergeError(msg) from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, empty where there is no such file.
-
-    Raises:
-        EmbedmergeError: The file cannot be read or holds anything else.
-    """
-    if not path.is_file():
-        return {}
-    value = read_json(path)
-    if not isinstance(value, dict):
-        msg = f"{path}: a JSON object is wanted, not a {type(value).__name__}; fetch or save the model again"
-        raise EmbedmergeError(msg)
-    return value
+NOT_TAKEN_OVER = frozenset(
+    {"README.md", "embedmerge.json", "recipe.lock.yaml", "trainer_state.json", ADAPTER_CONFIG}
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +62,12 @@ class Layout:
     modules: Callable[[Path], tuple[Module, ...]]
 
 
-def _listed_modules(folder: Path) -> tuple[Module, ...]:
+def listed_modules(folder: Path) -> tuple[Module, ...]:
+    """The module stack in modules.json.
+
+    Raises:
+        EmbedmergeError: It is no list of modules, or one of them lies outside the folder.
+    """
     entries = read_json(folder / "modules.json")
     try:
         ordered = sorted(entries, key=lambda entry: int(entry["idx"]))
@@ -114,11 +86,11 @@ def _listed_modules(folder: Path) -> tuple[Module, ...]:
 
 def _bare_transformer(folder: Path) -> tuple[Module, ...]:
     config = read_object(folder / "config.json")
-    return (Module("", "sentence_transformers.models.Transformer", config),)
+    return (Module("", f"{LEGACY_PREFIX}Transformer", config),)
 
 
 LAYOUTS = (
-    Layout("sentence-transformers", lambda folder: (folder / "modules.json").is_file(), _listed_modules),
+    Layout("sentence-transformers", lambda folder: (folder / "modules.json").is_file(), listed_modules),
     Layout("transformers", lambda folder: (folder / "config.json").is_file(), _bare_transformer),
 )
 
@@ -132,7 +104,9 @@ class Checkpoint:
         location: Where it came from.
         layout: Name of the matching `Layout`.
         modules: Its module stack; the transformer alone in a plain transformers folder.
-        tensors: Module path -> tensor name -> location, in the order of the files.
+        tensors: Module path -> canonical tensor name -> location, in the order of the files.
+        heads: Name of a file of BGE-M3's further heads -> stored tensor name -> location.
+        left_out: Stored names of a task head's tensors, which a merged encoder has no use for.
     """
 
     name: str
@@ -140,6 +114,8 @@ class Checkpoint:
     layout: str
     modules: tuple[Module, ...]
     tensors: dict[str, dict[str, TensorLocation]]
+    heads: dict[str, dict[str, TensorLocation]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -168,19 +144,19 @@ class Checkpoint:
     @property
     def depth(self) -> int | None:
         """Number of transformer blocks."""
-        return _first_int(self.config, "num_hidden_layers", "n_layers", "num_layers")
+        return _whole(first_stated(self.config, SIZES["layers"]))
 
     @property
     def width(self) -> int | None:
         """Hidden size."""
-        return _first_int(self.config, "hidden_size", "dim", "d_model", "n_embd")
+        return _whole(first_stated(self.config, SIZES["hidden size"]))
 
     @property
     def pooling(self) -> str | None:
         """Pooling mode, several joined by `+`; None where the folder does not say."""
         for module in self.modules:
             if module.kind == "Pooling":
-                return _pooling_mode(module.config)
+                return pooling_mode(module.config)
         return None
 
     @property
@@ -196,7 +172,11 @@ class Checkpoint:
     @property
     def prompts(self) -> dict[str, str]:
         """Prompts by name, the empty ones left out."""
-        return {name: text for name, text in (self.settings.get("prompts") or {}).items() if text}
+        prompts = self.settings.get("prompts") or {}
+        if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+            path = self.folder / "config_sentence_transformers.json"
+            raise EmbedmergeError(f"{path}: its prompts do not map names to texts; save the model again")
+        return {name: text for name, text in prompts.items() if text}
 
     @property
     def similarity(self) -> str:
@@ -207,20 +187,26 @@ class Checkpoint:
     def max_seq_length(self) -> int | None:
         """Number of tokens after which text is cut."""
         folder = self.folder / self.transformer.path
-        length = read_object(folder / "sentence_bert_config.json").get("max_seq_length")
+        path = folder / "sentence_bert_config.json"
+        length = stated_integer(read_object(path), "max_seq_length", path)
         if length:
-            return int(length)
-        limits = [self.config.get("max_position_embeddings"), self.tokenizer_config.get("model_max_length")]
-        known = [int(limit) for limit in limits if limit]
+            return length
+        longest = stated_integer(self.tokenizer_config, "model_max_length", folder / "tokenizer_config.json")
+        known = [limit for limit in (_whole(first_stated(self.config, SIZES["positions"])), longest) if limit]
         return min(known) if known else None
 
     @property
     def max_tokens(self) -> int | None:
         """Number of positions the weights have; more tokens than that cannot be encoded."""
-        positions = _first_int(self.config, "max_position_embeddings")
+        positions = _whole(first_stated(self.config, SIZES["positions"]))
         if positions is not None and self.architecture in POSITIONS_AFTER_PADDING:
             return positions - int(self.config.get("pad_token_id") or 0) - 1
         return positions
+
+    @property
+    def custom_code(self) -> bool:
+        """Whether its class comes with the model; nothing here runs it."""
+        return bool(self.config.get("auto_map"))
 
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
@@ -243,7 +229,7 @@ class Checkpoint:
     @property
     def license(self) -> str | None:
         """Licence stated in the front matter of the folder's README.md."""
-        return _stated_license(self.folder / "README.md")
+        return stated_license(self.location.folder / "README.md")
 
     def tensors_of(self, place: int) -> dict[str, TensorLocation]:
         """Tensors of the module at a place in the stack, whatever its folder is called."""
@@ -256,30 +242,52 @@ class Checkpoint:
 
     def weight_files(self) -> tuple[Path, ...]:
         """Files that hold tensors, sorted by their place below the folder."""
-        files = {tensor.file for module in self.tensors.values() for tensor in module.values()}
-        return tuple(sorted(files, key=lambda file: file.relative_to(self.folder).as_posix()))
+        files = {tensor.file for tensor in self.located()}
+        return tuple(sorted(files, key=lambda file: file.relative_to(self.location.folder).as_posix()))
+
+    def weight_places(self) -> tuple[str, ...]:
+        """What `digests` calls the `weight_files`."""
+        return tuple(file.relative_to(self.location.folder).as_posix() for file in self.weight_files())
 
     def module_files(self) -> tuple[Path, ...]:
         """Every file but weights and cards: what a merged model takes over byte for byte."""
         folders = {self.folder / module.path for module in self.modules} | {self.folder}
         files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-        return tuple(sorted(file for file in files if file.is_file() and _is_taken_over(file.name)))
+        taken = sorted(file for file in files if file.is_file() and _is_taken_over(file.name))
+        for file in taken:
+            require_inside(file, self.folder)
+        return tuple(taken)
+
+    def code_files(self) -> tuple[Path, ...]:
+        """The Python files that come with the model; they are copied, never run."""
+        return tuple(file for file in self.module_files() if file.suffix == ".py") if self.custom_code else ()
+
+    def located(self) -> Iterator[TensorLocation]:
+        """Every tensor, of the module stack and of further heads."""
+        for group in (*self.tensors.values(), *self.heads.values()):
+            yield from group.values()
 
     def _floating(self) -> list[TensorInfo]:
-        located = (tensor for module in self.tensors.values() for tensor in module.values())
-        return [tensor.info for tensor in located if tensor.info.is_floating]
+        return [tensor.info for tensor in self.located() if tensor.info.is_floating]
 
 
-def open_checkpoint(location: Location, name: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    location: Location, name: str | None = None, stated: StatedPooling | None = None
+) -> Checkpoint:
     """Read what a folder says of itself and locate its tensors.
 
     Args:
         location: The folder.
         name: Name of the source; the folder's or the hub id's last part where None.
+        stated: How it pools, where its files do not say.
 
     Raises:
-        EmbedmergeError: No known layout fits, or a file it needs is missing or damaged.
+        EmbedmergeError: No known layout fits, a file it needs is missing or damaged, or its files
+            contradict what is stated.
     """
+    if (location.folder / ADAPTER_CONFIG).is_file():
+        msg = f"{location.given}: an adapter, which is no model without its base; name that before it"
+        raise EmbedmergeError(msg)
     for layout in LAYOUTS:
         if layout.matches(location.folder):
             break
@@ -287,75 +295,59 @@ def open_checkpoint(location: Location, name: str | None = None) -> Checkpoint:
         msg = f"{location.given}: neither modules.json nor config.json in it, so it is not a model folder"
         raise EmbedmergeError(msg)
     modules = layout.modules(location.folder)
-    tensors = {module.path: _locate_tensors(location.folder / module.path) for module in modules}
+    tensors = {
+        module.path: locate_tensors(location.folder / module.path, location.folder) for module in modules
+    }
     checkpoint = Checkpoint(
         name or location.given.rstrip("/").rsplit("/", 1)[-1],
         location,
         layout.name,
         modules,
         {path: located for path, located in tensors.items() if located},
+        locate_heads(location.folder),
     )
+    require_sizes(checkpoint.config, location.folder / checkpoint.transformer.path / "config.json")
     for module in (checkpoint.transformer, *modules):
         if module.kind not in WEIGHTLESS and module.path not in checkpoint.tensors:
-            raise _no_weights(location.folder / module.path)
-    return checkpoint
+            msg = (
+                f"{location.folder / module.path}: no model.safetensors or pytorch_model.bin; "
+                "is the model folder complete?"
+            )
+            raise EmbedmergeError(msg)
+    named = _with_canonical_names(checkpoint)
+    return named if stated is None else _with_pooling(named, stated)
 
 
-def _locate_tensors(folder: Path) -> dict[str, TensorLocation]:
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        shards = [folder / "model.safetensors"]
-    elif index.is_file():
-        shards = _shards(index)
-    else:
-        return {}
-    located: dict[str, TensorLocation] = {}
-    for shard in shards:
-        with SafetensorsFile(shard) as file:
-            located.update({name: TensorLocation(shard, info, name) for name, info in file.tensors.items()})
-    return located
+def _with_pooling(checkpoint: Checkpoint, stated: StatedPooling) -> Checkpoint:
+    if checkpoint.pooling is not None:
+        stated.require_same(checkpoint.name, checkpoint.pooling, checkpoint.normalises)
+        return checkpoint
+    config = {"pooling_mode": stated.mode, "word_embedding_dimension": checkpoint.width}
+    pooling = Module("1_Pooling", f"{LEGACY_PREFIX}Pooling", config)
+    closing = (Module("2_Normalize", f"{LEGACY_PREFIX}Normalize"),) if stated.normalise else ()
+    return replace(checkpoint, modules=(*checkpoint.modules, pooling, *closing))
 
 
-def _shards(index: Path) -> list[Path]:
-    weight_map = read_object(index).get("weight_map")
-    named = list(weight_map.values()) if isinstance(weight_map, dict) else []
-    if not named or any(not isinstance(name, str) or "/" in name or name.startswith(".") for name in named):
-        msg = f"{index}: its weight_map does not name files beside it; fetch or save the model again"
-        raise EmbedmergeError(msg)
-    return [index.parent / name for name in sorted(set(named))]
+def _with_canonical_names(checkpoint: Checkpoint) -> Checkpoint:
+    path = checkpoint.transformer.path
+    stored = checkpoint.tensors[path]
+    encoder, left_out = encoder_tensors(stored, checkpoint.folder / path, checkpoint.custom_code)
+    return replace(checkpoint, tensors={**checkpoint.tensors, path: encoder}, left_out=left_out)
 
 
-def _no_weights(folder: Path) -> EmbedmergeError:
-    if any(folder.glob("*.bin")):
-        advice = (
-            "only .bin weights; save it as safetensors (model.save_pretrained(..., safe_serialization=True))"
-        )
-    else:
-        advice = "no model.safetensors; is the model folder complete?"
-    return EmbedmergeError(f"{folder}: {advice}")
-
-
-def _first_int(config: dict[str, Any], *keys: str) -> int | None:
-    return next((int(config[key]) for key in keys if isinstance(config.get(key), int)), None)
-
-
-def _pooling_mode(config: dict[str, Any]) -> str | None:
-    stated = config.get("pooling_mode")
-    if isinstance(stated, str):
-        return stated
-    if isinstance(stated, list):
-        return "+".join(str(mode) for mode in stated)
-    return "+".join(mode for key, mode in POOLING_BOOLEANS.items() if config.get(key)) or None
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _is_taken_over(name: str) -> bool:
     return not name.startswith(".") and name not in NOT_TAKEN_OVER and not name.endswith(WEIGHT_ENDINGS)
 
 
-def _stated_license(card: Path) -> str | None:
+def stated_license(card: Path) -> str | None:
+    """Licence in the front matter of a model card, None where there is none."""
     if not card.is_file():
         return None
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_bytes(card).decode("utf-8", errors="replace").splitlines()
     if not lines or lines[0].strip() != "---":
         return None
     for line in lines[1:]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -11,11 +12,52 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.layout import Checkpoint
 
+BLOCK = 1 << 18
+
 
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class FollowingDigest:
+    """sha256 of a file, taken behind somebody who reads it, while its bytes are still in memory.
+
+    Bytes are digested once and in order, whatever the order in which they are read; use as a context
+    manager.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._handle = path.open("rb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._buffer = memoryview(bytearray(BLOCK))
+        self._at = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.close()
+
+    def lag(self, place: int) -> int:
+        """Number of bytes before a place that have not been digested yet."""
+        return place - self._at
+
+    def follow(self, place: int) -> None:
+        """Digest up to a place in the file, unless that has been done already."""
+        while self._at < place:
+            block = self._buffer[: min(place - self._at, BLOCK)]
+            size = self._handle.readinto(block)
+            if not size:
+                return
+            self._hash.update(block[:size])
+            self._at += size
+
+    def finish(self) -> str:
+        """Digest what is left, and return the digest of the whole."""
+        self.follow(os.fstat(self._handle.fileno()).st_size)
+        return self._hash.hexdigest()
 
 
 def files_sha256(folder: Path, files: Iterable[Path]) -> dict[str, str]:
@@ -36,8 +78,7 @@ def combined_sha256(digests: dict[str, str]) -> str:
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
     """Digest over the weight files: the same weights under another folder name have the same."""
-    places = {file.relative_to(checkpoint.folder).as_posix() for file in checkpoint.weight_files()}
-    return combined_sha256({place: checkpoint.digests[place] for place in places})
+    return combined_sha256({place: checkpoint.digests[place] for place in checkpoint.weight_places()})
 
 
 def model_sha256(checkpoint: Checkpoint) -> str:

@@ -2,42 +2,71 @@
 
 sentence-transformers 5.4 and later save new class paths, a pooling config without the booleans and
 no `max_seq_length`; older versions and text-embeddings-inference cannot load that. A donor saved so
-is taken over in the older form, which all of them read alike. A donor in the older form is copied
-byte for byte.
+is taken over in the older form, which all of them read alike, and so is a donor without module files
+whose pooling the user has stated. A donor in the older form is copied byte for byte.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.checkpoint.layout import POOLING_BOOLEANS, Module, read_json, read_object
+from embedmerge.checkpoint.layout import LEGACY_PREFIX, Module
+from embedmerge.checkpoint.pooling import POOLING_BOOLEANS
+from embedmerge.checkpoint.text_files import read_bytes, read_json, read_object
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from embedmerge.checkpoint.layout import Checkpoint
 
-LEGACY_PREFIX = "sentence_transformers.models."
 NEW_PREFIXES = ("sentence_transformers.base.modules.", "sentence_transformers.sentence_transformer.modules.")
 
 
-def portable_files(donor: Checkpoint) -> dict[str, bytes]:
+def portable_files(donor: Checkpoint, dtype: str | None = None) -> dict[str, bytes]:
     """The donor's module files as the merged model carries them.
+
+    Args:
+        donor: Whose they are.
+        dtype: Type of the merged weights where it is not the donor's: `float32`, `float16`, `bfloat16`.
 
     Returns:
         Content by place below the model folder.
     """
-    files = {path.relative_to(donor.folder).as_posix(): path.read_bytes() for path in donor.module_files()}
-    if not any(module.type.startswith(NEW_PREFIXES) for module in donor.modules):
+    files = {path.relative_to(donor.folder).as_posix(): read_bytes(path) for path in donor.module_files()}
+    place, config = _place(donor.transformer, "config.json"), _encoder_config(donor, dtype)
+    if place not in files or config != donor.config:  # the folder of an adapter has none
+        files[place] = _as_json(config)
+    if "modules.json" in files and not any(module.type.startswith(NEW_PREFIXES) for module in donor.modules):
         return files
     files["modules.json"] = _as_json(_legacy_modules(donor))
     for module in donor.modules:
         if module.kind == "Pooling":
-            files[f"{module.path}/config.json"] = _as_json(_legacy_pooling(module, donor))
+            files[_place(module, "config.json")] = _as_json(_legacy_pooling(module, donor))
     sentence_config = _place(donor.transformer, "sentence_bert_config.json")
     files[sentence_config] = _as_json(_legacy_sentence_config(donor, donor.folder / sentence_config))
     return files
+
+
+def _is_renamed(donor: Checkpoint) -> bool:
+    """Whether the merged weights are those of the bare encoder and the donor's are not."""
+    encoder = donor.tensors[donor.transformer.path]
+    return bool(donor.left_out) or any(location.stored != name for name, location in encoder.items())
+
+
+def _encoder_config(donor: Checkpoint, dtype: str | None) -> dict[str, Any]:
+    """The donor's config, where it would have the merged weights loaded as something else, put right.
+
+    BertForMaskedLM without its head is a BertModel, and transformers 5 loads weights in the type named.
+    """
+    config = dict(donor.config)
+    classes = config.get("architectures")
+    if _is_renamed(donor) and isinstance(classes, list):
+        config["architectures"] = [
+            re.sub(r"(For[A-Z]\w*|LMHeadModel)$", "Model", str(name)) for name in classes
+        ]
+    return config | ({key: dtype for key in ("dtype", "torch_dtype") if key in config} if dtype else {})
 
 
 def _place(module: Module, name: str) -> str:
@@ -45,7 +74,11 @@ def _place(module: Module, name: str) -> str:
 
 
 def _legacy_modules(donor: Checkpoint) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = read_json(donor.folder / "modules.json")
+    listed = donor.folder / "modules.json"
+    if not listed.is_file():
+        rows = enumerate(donor.modules)
+        return [{"idx": i, "name": str(i), "path": each.path, "type": each.type} for i, each in rows]
+    entries: list[dict[str, Any]] = read_json(listed)
     for entry in entries:
         if entry["type"].startswith(NEW_PREFIXES):
             entry["type"] = LEGACY_PREFIX + entry["type"].rsplit(".", 1)[-1]

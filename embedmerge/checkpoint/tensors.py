@@ -73,6 +73,10 @@ class TensorInfo:
         """Number of bytes in the file."""
         return self.elements * STORAGE[self.dtype].itemsize
 
+    def place(self, element: int) -> int:
+        """Byte at which an element begins, counted from the beginning of the file."""
+        return self.start + element * STORAGE[self.dtype].itemsize
+
     @property
     def is_floating(self) -> bool:
         """Whether the tensor may be averaged; integer buffers may not."""
@@ -107,7 +111,7 @@ class SafetensorsFile:
     """A safetensors file whose header has been checked and whose tensors are read on demand.
 
     Use as a context manager. Slices are read into fresh buffers rather than mapped, so resident
-    memory is what the caller holds and nothing more.
+    memory is what the caller holds and nothing more. Several threads may read at once.
 
     Attributes:
         path: The file.
@@ -142,14 +146,23 @@ class SafetensorsFile:
         stop = info.elements if stop is None else stop
         storage = STORAGE[info.dtype]
         elements = np.empty(stop - start, dtype=storage)
-        self._handle.seek(info.start + start * storage.itemsize)
-        if elements.size and self._handle.readinto(elements.data.cast("B")) != elements.nbytes:
+        if elements.size and not self._fill(elements.data.cast("B"), info.place(start)):
             raise self._damaged(f"tensor {name!r} ends early")
         return elements
 
     def read_float32(self, name: str, start: int = 0, stop: int | None = None) -> Float32:
         """Elements `start` to `stop` of a floating tensor, flat, as float32."""
         return widen(self.read(name, start, stop), self.tensors[name].dtype)
+
+    def _fill(self, buffer: memoryview, place: int) -> bool:
+        """Read at a place of the file without moving in it, so that threads may share it."""
+        filled = 0
+        while filled < len(buffer):
+            more = os.preadv(self._handle.fileno(), [buffer[filled:]], place + filled)
+            if not more:
+                return False
+            filled += more
+        return True
 
     def _damaged(self, what: str) -> EmbedmergeError:
         return EmbedmergeError(f"{self.path}: damaged safetensors file, {what}; fetch or save it again")
@@ -230,6 +243,11 @@ class SafetensorsWriter:
                 self._finish()
         finally:
             self._handle.close()
+
+    @property
+    def missing(self) -> int:
+        """Number of bytes that were announced and not yet written."""
+        return self._missing
 
     @property
     def sha256(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.checkpoint.layout import read_object
+from embedmerge.checkpoint.text_files import read_object, read_text
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def vocabulary(checkpoint: Checkpoint) -> dict[int, str] | None:
     if (folder / "tokenizer.json").is_file():
         return _tokenizer_vocabulary(folder / "tokenizer.json")
     if (folder / "vocab.txt").is_file():
-        return dict(enumerate((folder / "vocab.txt").read_text(encoding="utf-8").splitlines()))
+        return dict(enumerate(read_text(folder / "vocab.txt").splitlines()))
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from embedmerge import __version__
-from embedmerge.cli import demo, evaluate, inspect, merge, run, weigh
+from embedmerge.cli import demo, evaluate, inspect, merge, methods, run, verify, weigh
 from embedmerge.cli.group import Commands
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ for module, panel in (
     (weigh, "weigh"),
     (evaluate, "evaluate"),
     (inspect, "inspect"),
+    (methods, "methods"),
+    (verify, "verify"),
     (demo, "demo"),
 ):
     app.command(panel)(module.command)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import Base, Experts, Json
+from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling
 from embedmerge.errors import EmbedmergeError
 
 
@@ -25,6 +25,11 @@ def command(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; else the base's.")
     ] = None,
+    text: Annotated[
+        Path | None, typer.Option("--text", help="Unlabelled text for fisher and regmean: .txt or .jsonl.")
+    ] = None,
+    pooling: Pooling = None,
+    normalise: Normalise = None,
     as_json: Json = False,
 ) -> None:
     """Merge with given weights into a sentence-transformers folder."""
@@ -32,18 +37,17 @@ def command(
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.cli.options import named_sources
 
-    if weights is None:
-        raise EmbedmergeError("--weights: missing; give one per source, base first, such as 0.5,0.5")
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise EmbedmergeError(f"--dtype {dtype}: must be float32, float16 or bfloat16")
     with Screen(quiet=as_json) as screen:
         merged = merge(
-            named_sources(base, expert),
-            _numbers(weights),
+            named_sources(base, expert, pooling=pooling, normalise=normalise),
+            None if weights is None else _numbers(weights),
             output,
             method=method,
             parameters=_parameters(param),
             dtype=dtype,
+            texts=text,
             progress=screen.progress,
         )
     if as_json:

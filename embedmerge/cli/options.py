@@ -16,6 +16,16 @@ Base = Annotated[str, typer.Option("--base", help="Folder or hub id of the base.
 Experts = Annotated[
     list[str], typer.Option("--expert", help="Folder or hub id of an expert; repeat. NAME=PATH names it.")
 ]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        "--pooling", help="How the base pools, where its folder does not say: cls, mean, lasttoken."
+    ),
+]
+Normalise = Annotated[
+    bool | None,
+    typer.Option("--normalise/--no-normalise", help="Whether its vectors are normalised; with --pooling."),
+]
 Target = Annotated[
     str | None, typer.Option("--target", help="Name of the expert that is your own fine-tune.")
 ]
@@ -30,7 +40,13 @@ DataDir = Annotated[
 ]
 
 
-def named_sources(base: str, experts: list[str], target: str | None = None) -> list[SourceSpec]:
+def named_sources(
+    base: str,
+    experts: list[str],
+    target: str | None = None,
+    pooling: str | None = None,
+    normalise: bool | None = None,
+) -> list[SourceSpec]:
     """Sources from options, base first; `NAME=PATH` gives a name, else the last part of the path is it.
 
     Raises:
@@ -40,7 +56,7 @@ def named_sources(base: str, experts: list[str], target: str | None = None) -> l
 
     if not experts:
         raise EmbedmergeError("--expert: give at least one")
-    specs = [SourceSpec("base", base, "base")]
+    specs = [SourceSpec("base", base, "base", pooling=pooling, normalise=normalise)]
     for given in experts:
         name, equals, path = given.partition("=")
         name, path = (name, path) if equals and "/" not in name else (short_name(given), given)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embedmerge.cli.options import Base, Experts, Json, Precision, Target
+from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling, Precision, Target
 
 
 def command(
@@ -32,6 +32,8 @@ def command(
         bool, typer.Option("--reference", help="Reproduce the weights of LM_Cocktail 0.0.4.")
     ] = False,
     precision: Precision = "fp32",
+    pooling: Pooling = None,
+    normalise: Normalise = None,
     as_json: Json = False,
 ) -> None:
     """Choose one weight per source from a few examples of the target domain."""
@@ -50,7 +52,8 @@ def command(
     }
     chosen = parse_strategy(strategy, {key: value for key, value in given.items() if value is not None})
     with Screen(quiet=as_json) as screen:
-        choice = weigh(named_sources(base, expert, target), chosen, encoding(precision), screen.progress)
+        sources = named_sources(base, expert, target, pooling, normalise)
+        choice = weigh(sources, chosen, encoding(precision), screen.progress)
     weights = choice.coefficients.weights
     if as_json:
         print_json(

@@ -144,6 +144,10 @@ class Encoder:
                 self.progress(start + len(block), len(texts))
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
 
+    def module_stack(self) -> Any:
+        """The loaded modules before L2 normalisation, for who wants more of them than vectors."""
+        return self._stack(None)
+
     def _block(self, texts: Sequence[str], prompt: str, pooling: str | None) -> Embeddings:
         key = block_key(self._content(prompt, pooling), texts)
         block = self._cache.load(key, len(texts)) if self._cache else None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 
 if TYPE_CHECKING:
@@ -88,35 +87,21 @@ class Strategy(BaseModel, ABC):
 
 
 class Explicit(Strategy):
-    """Weights as the user gives them, by name; the base may be left out and takes what is left to 1."""
+    """Weights as the user gives them, by name; the base may be left out and takes what is left to 1.
+
+    An expert's may be a list over the depth, or a mapping from blocks or name patterns to numbers.
+    """
 
     strategy: Literal["explicit"] = "explicit"
-    weights: dict[str, float]
+    weights: dict[str, Any]
 
     def require_consistent(self, names: Sequence[str]) -> None:
         """One weight for every expert, sum 1."""
-        Coefficients.explicit(names, self.ordered(names))
+        Coefficients.named(names, self.weights)
 
     def choose(self, evidence: Evidence) -> Choice:
         """The given weights, in the order of the sources."""
-        return Choice(Coefficients.explicit(evidence.names, self.ordered(evidence.names)))
-
-    def ordered(self, names: Sequence[str]) -> list[float]:
-        """The weights in the order of `names`, base first.
-
-        Raises:
-            EmbedmergeError: A weight for no source, or a source without a weight.
-        """
-        for name in self.weights:
-            if name not in names:
-                msg = f"weighting.weights: no source is named {name!r} (there are: {', '.join(names)})"
-                raise EmbedmergeError(msg)
-        missing = [name for name in names[1:] if name not in self.weights]
-        if missing:
-            msg = f"weighting.weights: no weight for {missing[0]}; every expert needs one"
-            raise EmbedmergeError(msg)
-        base = self.weights.get(names[0], 1 - sum(self.weights.values()))
-        return [base, *(self.weights[name] for name in names[1:])]
+        return Choice(Coefficients.named(evidence.names, self.weights))
 
 
 class Uniform(Strategy):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Dense, LayerNorm
 
 from embedmerge.checkpoint.compat import check, is_expendable, require_finite, require_mergeable
 from embedmerge.checkpoint.hub import Location
@@ -141,13 +143,9 @@ def test_another_shape(base, copy):
     refused(base, copy, repr(NAME), "[8, 32]", "[32, 32]")
 
 
-def test_a_prefix_on_every_tensor_is_told_once_with_the_number_of_others(base, copy):
-    def prefix(tensors):
-        for name in list(tensors):
-            tensors[f"bert.{name}"] = tensors.pop(name)
-
-    edit_tensors(copy, prefix)
-    errors = refused(base, copy, "another class")
+def test_several_errors_are_told_once_with_the_number_of_others(base, copy):
+    edit_tensors(copy, lambda tensors: [tensors.update({name: tensors[name][:1]}) for name in tensors])
+    errors = refused(base, copy, repr(NAME))
     with pytest.raises(EmbedmergeError, match=f"and {len(errors) - 1} more"):
         require_mergeable([opened(base, "base"), opened(copy, "other")])
 
@@ -282,12 +280,6 @@ def test_weights_in_a_subfolder_are_compared_with_those_at_the_root(base, copy, 
         assert merged[name].tobytes() == tensor.tobytes()
 
 
-def test_heads_that_are_not_merged_are_told(base, expert, tmp_path):
-    donor = Path(shutil.copytree(base, tmp_path / "donor"))
-    torch.save({}, donor / "colbert_linear.pt")
-    assert any("colbert_linear.pt is not merged" in text for text in findings(donor, expert, "warning"))
-
-
 def test_finite_weights_pass(base):
     require_finite(opened(base, "base"))
 
@@ -331,3 +323,107 @@ def test_integer_buffers_need_not_be_finite(copy):
 )
 def test_what_may_be_absent(name, expendable):
     assert is_expendable(name) == expendable
+
+
+def with_heads(folder, seed, files=("colbert_linear.pt", "sparse_linear.pt"), width=32):
+    """BGE-M3's further heads, as FlagEmbedding saves them."""
+    torch.manual_seed(seed)
+    for name in files:
+        torch.save(torch.nn.Linear(width, 1).state_dict(), folder / name)
+    return folder
+
+
+@pytest.fixture
+def donor(tmp_path, base):
+    return Path(shutil.copytree(base, tmp_path / "donor"))
+
+
+def test_further_heads_in_both_are_found_and_say_nothing(donor, copy):
+    sources = [opened(with_heads(donor, 0), "base"), opened(with_heads(copy, 1), "other")]
+    assert check(sources) == ()
+    assert all(len(source.heads["colbert_linear.pt"]) == 2 for source in sources)
+
+
+def test_further_heads_in_one_alone_are_a_warning(donor, copy):
+    with_heads(donor, 0)
+    with_heads(copy, 1, ["sparse_linear.pt"])
+    assert findings(donor, copy, "warning") == [
+        "has no colbert_linear.pt; the merged model takes base's as it is"
+    ]
+    assert findings(copy, donor, "warning") == ["colbert_linear.pt is left out: base has none"]
+
+
+def test_further_heads_of_another_shape_are_refused(donor, copy):
+    refused(
+        with_heads(donor, 0), with_heads(copy, 1, width=8), "colbert_linear.pt holds", "[1, 8]", "[1, 32]"
+    )
+
+
+def test_a_head_with_nan_is_named(donor):
+    torch.save({"weight": torch.full((1, 2), float("nan"))}, donor / "sparse_linear.pt")
+    with pytest.raises(EmbedmergeError, match=r"'sparse_linear\.weight' holds NaN"):
+        require_finite(opened(donor, "base"))
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "legacy"])
+@pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
+def test_dense_and_layer_norm_modules_are_merged(base, tmp_path, native, safe):
+    folders, models = [], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        modules = [*SentenceTransformer(str(base), device="cpu")][:2]
+        modules += [Dense(32, 16), LayerNorm(16)]
+        torch.nn.init.normal_(modules[-1].norm.weight)
+        models.append(SentenceTransformer(modules=modules, device="cpu"))
+        folder = tmp_path / str(seed)
+        models[-1].save_pretrained(str(folder), safe_serialization=safe)
+        if not native:
+            entries = json.loads((folder / "modules.json").read_text())
+            for entry in entries:
+                entry["type"] = "sentence_transformers.models." + entry["type"].rsplit(".", 1)[-1]
+            (folder / "modules.json").write_text(json.dumps(entries))
+        folders.append(folder)
+    assert (folders[0] / "2_Dense" / "pytorch_model.bin").exists() is not safe
+    sources = [opened(folder, name) for folder, name in zip(folders, ("base", "other"), strict=True)]
+    require_mergeable(sources)
+    write_mixture(sources, Mixture(Coefficients.uniform(["base", "other"])), tmp_path / "out")
+    merged = SentenceTransformer(str(tmp_path / "out"), device="cpu").state_dict()
+    states = [model.state_dict() for model in models]
+    assert len(merged) == len(states[0])
+    for name, value in merged.items():
+        assert torch.allclose(value, (states[0][name] + states[1][name]) / 2, atol=1e-6), name
+
+
+def test_another_activation_of_a_dense_module_is_refused(base, tmp_path):
+    for name, activation in (("one", torch.nn.Tanh()), ("two", torch.nn.Identity())):
+        modules = [*SentenceTransformer(str(base), device="cpu")][:2]
+        dense = Dense(32, 16, activation_function=activation)
+        SentenceTransformer(modules=[*modules, dense], device="cpu").save_pretrained(str(tmp_path / name))
+    refused(tmp_path / "one", tmp_path / "two", "Dense activation_function", "Identity", "Tanh")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "parts"),
+    [
+        (
+            "config_sentence_transformers.json",
+            {"truncate_dim": 16},
+            ("truncated dimension 16", "none from base"),
+        ),
+        ("config.json", {"matryoshka_dimensions": [8, 16]}, ("Matryoshka dimensions [8, 16]",)),
+        ("config.json", {"layer_norm_eps": 1e-5}, ("normalisation epsilon 1e-05", "1e-12")),
+        ("config.json", {"hidden_act": "gelu_new"}, ("activation gelu_new", "gelu from base")),
+        ("1_Pooling/config.json", {"include_prompt": False}, ("prompt in pooling False", "True from base")),
+    ],
+)
+def test_what_computes_nearly_the_same_is_a_warning(base, copy, file, change, parts):
+    edit_json(copy / file, **change)
+    (warning,) = findings(base, copy, "warning")
+    assert all(part in warning for part in parts), warning
+    assert findings(base, copy, "error") == []
+
+
+def test_another_kind_of_positions_is_refused(donor, copy):
+    edit_json(donor / "config.json", position_embedding_type="absolute")
+    edit_json(copy / "config.json", position_embedding_type="relative_key")
+    refused(donor, copy, "position embedding relative_key, base has absolute")

@@ -54,7 +54,19 @@ def test_a_file_is_refused_with_advice(base):
 
 @pytest.mark.parametrize(
     "given",
-    ["nonsense", "/no/such/folder", "a/b/c", "../model", "org/..", "org/a--b", "org/.x", "org/x?"],
+    [
+        "nonsense",
+        "/no/such/folder",
+        "a/b/c",
+        "../model",
+        "org/..",
+        "org/a--b",
+        "org/.x",
+        "org/x?",
+        "~nobody-here/x",
+        "x" * 5000,
+        "a\0b",
+    ],
 )
 def test_what_is_neither_folder_nor_hub_id_is_refused_with_advice(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -191,3 +203,34 @@ def test_what_the_hub_cannot_give_is_one_readable_line_each(hub, tmp_path):
     assert revision.startswith("org/base@v9: no such folder here, and the hub did not give it")
     assert ill.startswith("org/ill: no such folder here")
     assert hasty.startswith("org/hasty: no such folder here")
+
+
+LIST = """
+import sys
+from embedmerge.checkpoint.hub import locate
+folder = locate(sys.argv[1]).folder
+print(*sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+"""
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_torch_weights_are_fetched_where_there_are_no_others(hub, tmp_path, expert, safe):
+    served = tmp_path / "served"
+    shutil.copytree(expert, served)
+    (served / "2_Dense").mkdir()
+    for name in (
+        "pytorch_model.bin",
+        "2_Dense/pytorch_model.bin",
+        "colbert_linear.pt",
+        "optimizer.pt",
+        "own.py",
+    ):
+        (served / name).write_bytes(b"content")
+    if not safe:
+        (served / "model.safetensors").unlink()
+    identity = f"org/torch-{safe}"
+    hub.serve("model", identity, served, SERVED)
+    found = online(hub, tmp_path / "home", LIST, identity).split()
+    assert ("pytorch_model.bin" in found) is not safe
+    assert {"2_Dense/pytorch_model.bin", "colbert_linear.pt", "own.py"} <= set(found)
+    assert "optimizer.pt" not in found

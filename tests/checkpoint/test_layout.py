@@ -9,7 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from embedmerge.checkpoint.hub import Location
-from embedmerge.checkpoint.layout import open_checkpoint, read_json, read_object
+from embedmerge.checkpoint.layout import open_checkpoint
+from embedmerge.checkpoint.text_files import read_json, read_object
+from embedmerge.checkpoint.vocabulary import vocabulary
 from embedmerge.errors import EmbedmergeError
 
 
@@ -254,7 +256,7 @@ def test_an_index_that_names_a_missing_shard_is_refused(tmp_path, plain):
     folder = Path(shutil.copytree(plain, tmp_path / "model"))
     shard = sorted(folder.glob("model-*.safetensors"))[1]
     shard.unlink()
-    assert str(shard) in refused(folder)
+    assert f"names {shard.name}, which is not there" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["../x.safetensors", "/etc/x.safetensors", ".x", "a/b", 7, ["x"], None])
@@ -328,7 +330,7 @@ def test_a_dense_module_whose_weights_are_missing_is_refused(copy):
     (copy / "3_Dense" / "config.json").write_text("{}")
     assert str(copy / "3_Dense") in refused(copy)
     (copy / "3_Dense" / "pytorch_model.bin").write_bytes(b"x")
-    assert "only .bin weights" in refused(copy)
+    assert "no weights saved by torch" in refused(copy)
     save_file({"linear.weight": np.zeros((2, 2), np.float32)}, copy / "3_Dense" / "model.safetensors")
     assert opened(copy).tensors_of(3).keys() == {"linear.weight"}
 
@@ -378,3 +380,32 @@ def test_read_json_of_a_missing_file_is_a_readable_error(tmp_path):
 
 def test_read_object_of_a_missing_file_is_empty(tmp_path):
     assert read_object(tmp_path / "absent.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("config.json", "num_hidden_layers", "six"),
+        ("config.json", "hidden_size", [32]),
+        ("config.json", "max_position_embeddings", 1.5),
+        ("config.json", "pad_token_id", True),
+        ("sentence_bert_config.json", "max_seq_length", "long"),
+        ("config_sentence_transformers.json", "prompts", ["query: "]),
+        ("config_sentence_transformers.json", "prompts", {"query": 3}),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused(copy, file, key, value):
+    stated = json.loads((copy / file).read_text())
+    write_json(copy / file, {**stated, key: value})
+    with pytest.raises(EmbedmergeError) as caught:
+        checkpoint = opened(copy)
+        _ = checkpoint.max_seq_length, checkpoint.prompts
+    assert str(caught.value).startswith(f"{copy / file}: ")
+    assert key in str(caught.value)
+
+
+def test_a_vocabulary_that_is_no_text_is_refused(copy):
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(EmbedmergeError, match=r"vocab.txt: not UTF-8 text"):
+        vocabulary(opened(copy))

@@ -4,11 +4,14 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import (
+    BLOCK,
+    FollowingDigest,
     combined_sha256,
     file_sha256,
     files_sha256,
@@ -77,3 +80,15 @@ def test_a_card_changes_neither_digest(base, copy):
     (copy / "README.md").write_text("# A card")
     assert weights_sha256(opened(copy)) == weights_sha256(opened(base))
     assert model_sha256(opened(copy)) == model_sha256(opened(base))
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 5])
+@pytest.mark.parametrize("places", [[], [0], [7, 3, 7], [BLOCK, 2 * BLOCK + 1, 5], [10**9]])
+def test_a_following_digest_is_that_of_the_file(tmp_path, size, places):
+    path = tmp_path / "weights"
+    path.write_bytes(np.random.default_rng(size).bytes(size))
+    with FollowingDigest(path) as digest:
+        for place in places:
+            digest.follow(place)
+            assert digest.lag(place) <= 0 or place > size
+        assert digest.finish() == file_sha256(path)

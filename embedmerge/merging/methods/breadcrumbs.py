@@ -1,0 +1,58 @@
+"""The largest and the smallest changes of each tensor dropped, the rest added up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from embedmerge.merging.part import Part, weighted_sum
+from embedmerge.merging.sign_election import agreeing_merge
+from embedmerge.merging.spec import MethodSpec, Parameter
+from embedmerge.merging.survey import KthLargest, elements_kept
+from embedmerge.merging.trimming import magnitudes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+
+def survey(*, density: float, gamma: float, **_: Any) -> KthLargest:
+    """The largest and the smallest magnitude that are kept of each task vector."""
+
+    def first_and_last(elements: int) -> tuple[int, int]:
+        kept = elements_kept(density, elements)
+        outliers = min(int(gamma * elements), elements - kept)
+        return outliers + 1 if kept else 0, outliers + kept if kept else 0
+
+    return KthLargest(magnitudes, first_and_last)
+
+
+def combine(part: Part, *, density: float, gamma: float, elect: bool) -> Float32:
+    """Model Breadcrumbs: `Σ pᵢ · mᵢ ⊙ τᵢ` (arXiv 2312.06795, eq. 2).
+
+    mᵢ leaves out the share γ of the largest elements of the tensor (rounded down, so none of a small
+    one) and as many of the smallest as there are beyond the density. Elements that equal the largest or
+    the smallest kept one are kept.
+    """
+    masked = [
+        tau * ((magnitude <= largest) & (magnitude >= smallest))
+        for tau, magnitude, (largest, smallest) in zip(
+            part.task_vectors, magnitudes(part), part.facts, strict=True
+        )
+    ]
+    return agreeing_merge(masked, part) if elect else weighted_sum(masked, part.shares)
+
+
+SPEC = MethodSpec(
+    name="breadcrumbs",
+    combine=combine,
+    summary="drop the largest and the smallest changes of each tensor, add up the rest",
+    citation="Davari and Belilovsky 2023, arXiv 2312.06795",
+    survey=survey,
+    parameters={
+        "density": Parameter(0.9, "share of each tensor's elements that is kept", 0, 1),
+        "gamma": Parameter(0.01, "share of each tensor's elements dropped as the largest", 0, 1),
+        "elect": Parameter(False, "whether a sign is elected and what has it averaged, as TIES does"),
+    },
+)

@@ -1,0 +1,235 @@
+"""A method applied to tensors that are read slice by slice, on all cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from embedmerge.errors import EmbedmergeError
+from embedmerge.merging.modifiers import HELP, Modifiers
+from embedmerge.merging.part import Part, weighted_sum
+from embedmerge.merging.registry import method as find_method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from embedmerge.merging.anatomy import Site
+    from embedmerge.merging.coefficients import Coefficients
+    from embedmerge.merging.parallel import Workers
+    from embedmerge.merging.spec import MethodSpec
+    from embedmerge.merging.survey import Survey
+
+    Float32 = NDArray[np.float32]
+
+# Elements that one slice holds of all sources together: 2 MiB in float32, which caches hold too.
+HELD = 1 << 19
+NO_STATISTICS = np.empty(0, np.float32)
+
+
+class Read(Protocol):
+    """Where the values come from."""
+
+    def __call__(self, site: Site, source: int, start: int, stop: int) -> Float32:
+        """Elements `start` to `stop` of a tensor of one source, flat, in float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A method with everything the user has set, and nothing left open.
+
+    Attributes:
+        spec: The method.
+        parameters: Its parameters, checked and complete.
+        modifiers: What is done to its result.
+        coefficients: What each source counts for.
+    """
+
+    spec: MethodSpec
+    parameters: dict[str, Any]
+    modifiers: Modifiers
+    coefficients: Coefficients
+
+    @classmethod
+    def of(cls, name: str, given: dict[str, Any], coefficients: Coefficients) -> Arithmetic:
+        """From a method's name and parameters as the user wrote them, modifiers among them.
+
+        Raises:
+            EmbedmergeError: An unknown method or parameter, a bad value, or too few or too many experts.
+        """
+        spec = find_method(name)
+        own = {key: value for key, value in given.items() if key in spec.parameters or key not in HELP}
+        parameters = spec.with_defaults(own)
+        modifiers = Modifiers.parse({key: value for key, value in given.items() if key not in own})
+        spec.require_experts(len(coefficients.weights) - 1)
+        return cls(spec, parameters, modifiers, coefficients)
+
+    def averages(self, site: Site) -> bool:
+        """Whether a tensor is averaged instead: it is excluded, or no matrix and the method is for them."""
+        return self.modifiers.excludes(site) or (self.spec.matrices and site.kind != "linear")
+
+    def merge(self, part: Part) -> Float32:
+        """The merged values of a part."""
+        unknown = self.spec.statistics is not None and part.statistics is None
+        if unknown or self.averages(part.site):
+            return self.modifiers.apply(weighted_sum(part.sources, part.weights), part)
+        merged = self.spec.combine(part, **self.spec.for_tensor(self.parameters, part.site))
+        if self.spec.of == "task vectors":
+            merged = part.base + np.float32(part.scale) * merged
+        return self.modifiers.apply(merged, part)
+
+
+@dataclass
+class Streaming:
+    """Applies a method to a model's tensors, holding a few slices at a time.
+
+    Args:
+        arithmetic: What is done.
+        names: Names of the sources, base first.
+        read: Gives the values.
+        read_statistics: Gives the statistics of a tensor, or of a slice of it, for one source, or None
+            where it has none; not asked for a source that counts for nothing.
+        workers: Threads to use.
+        held: Elements that a slice holds of all sources together.
+    """
+
+    arithmetic: Arithmetic
+    names: Sequence[str]
+    read: Read
+    workers: Workers
+    read_statistics: Callable[[Site, int, int, int], Float32 | None] | None = None
+    held: int = HELD
+    _facts: Any = field(default=None, init=False)
+
+    @cached_property
+    def model_survey(self) -> Survey | None:
+        """The method's survey of the whole model, if it makes one.
+
+        Raises:
+            EmbedmergeError: A parameter differs from tensor to tensor.
+        """
+        spec, parameters = self.arithmetic.spec, self.arithmetic.parameters
+        if spec.survey is None or spec.survey_scope(parameters) != "model":
+            return None
+        return spec.survey(**spec.for_model(parameters))
+
+    def survey_model(self, sites: Iterable[Site], progress: Callable[[int], None] | None = None) -> None:
+        """Make the method's survey of the whole model, if it has one.
+
+        Args:
+            sites: All tensors that will be merged.
+            progress: Called with the number of elements looked at, slice by slice.
+        """
+        if self.model_survey is None:
+            return
+        surveyed = [site for site in sites if site.elements and not self.arithmetic.averages(site)]
+        parts = [self._part(site, cut) for site in surveyed for cut in self._cuts(site)]
+        self._facts = self._surveyed(self.model_survey, parts, progress)
+
+    def slices(self, sites: Iterable[Site]) -> Iterator[tuple[Site, int, Float32]]:
+        """Merged slices of all tensors in order: the tensor, where the slice starts, its flat values."""
+        return self.workers.in_order(self._jobs(sites))
+
+    def _jobs(self, sites: Iterable[Site]) -> Iterator[Callable[[], tuple[Site, int, Float32]]]:
+        for site in sites:
+            cuts = self._cuts(site)
+            survey = self._survey_of(site)
+            if survey is None:
+                yield from (partial(self._merged, self._part(site, cut), self._facts) for cut in cuts)
+            elif len(cuts) == 1:
+                yield partial(self._surveyed_and_merged, self._part(site, cuts[0]), survey)
+            else:
+                facts = self._surveyed(survey, [self._part(site, cut) for cut in cuts])
+                yield from (partial(self._merged, self._part(site, cut), facts) for cut in cuts)
+
+    def _survey_of(self, site: Site) -> Survey | None:
+        """A new survey of one tensor, where the method makes one for each."""
+        spec = self.arithmetic.spec
+        if spec.survey is None or self.model_survey is not None or self.arithmetic.averages(site):
+            return None
+        return spec.survey(**spec.for_tensor(self.arithmetic.parameters, site)) if site.elements else None
+
+    def _cuts(self, site: Site) -> list[slice]:
+        """How a tensor is cut: as the method asks, and so that a slice of all sources fits in memory."""
+        cut = "slice" if self.arithmetic.averages(site) else self.arithmetic.spec.cut
+        if cut == "tensor":
+            return [slice(0, site.elements)] if site.elements else []
+        step = max(self.held // (len(self.names) + 1), 1)
+        if cut == "rows":
+            columns = site.shape[-1] if site.shape else 1
+            step = max(step // max(columns, 1), 1) * columns
+        return [slice(start, min(start + step, site.elements)) for start in range(0, site.elements, step)]
+
+    def _part(self, site: Site, cut: slice) -> Callable[[], Part]:
+        return partial(self._read_part, site, cut)
+
+    def _read_part(self, site: Site, cut: slice) -> Part:
+        shape = self._shape(site, cut)
+        values = [self.read(site, row, cut.start, cut.stop) for row in range(len(self.names))]
+        return Part(
+            site,
+            tuple(value.reshape(shape) for value in values),
+            self.arithmetic.coefficients.for_tensor(site),
+            cut.start,
+            tuple(self.names),
+            statistics=self._statistics(site, cut),
+        )
+
+    def _shape(self, site: Site, cut: slice) -> tuple[int, ...]:
+        if self.arithmetic.averages(site) or self.arithmetic.spec.cut == "slice":
+            return (cut.stop - cut.start,)
+        if self.arithmetic.spec.cut == "rows":
+            return (-1, site.shape[-1] if site.shape else 1)
+        return site.shape
+
+    def _statistics(self, site: Site, cut: slice) -> tuple[Float32, ...] | None:
+        spec = self.arithmetic.spec
+        if spec.statistics is None or self.arithmetic.averages(site):
+            return None
+        if self.read_statistics is None:
+            raise EmbedmergeError(f"method {spec.name}: needs statistics of every source ({spec.statistics})")
+        weights = self.arithmetic.coefficients.for_tensor(site)
+        found: list[Float32] = []
+        for row, weight in enumerate(weights):
+            values = self.read_statistics(site, row, cut.start, cut.stop) if weight else NO_STATISTICS
+            if values is None:
+                return None
+            found.append(values)
+        return tuple(found)
+
+    def _surveyed(
+        self,
+        survey: Survey,
+        parts: Sequence[Callable[[], Part]],
+        progress: Callable[[int], None] | None = None,
+    ) -> Any:
+        again = True
+        while again:
+            for elements, seen in self.workers.in_order(partial(_look, survey, part) for part in parts):
+                survey.add(seen)
+                if progress:
+                    progress(elements)
+            again = survey.finish_pass()
+        return survey.facts
+
+    def _merged(self, part: Callable[[], Part], facts: Any) -> tuple[Site, int, Float32]:
+        read = replace(part(), facts=facts)
+        return read.site, read.start, self.arithmetic.merge(read).reshape(-1)
+
+    def _surveyed_and_merged(self, part: Callable[[], Part], survey: Survey) -> tuple[Site, int, Float32]:
+        read = part()
+        again = True
+        while again:
+            survey.add(survey.look(read))
+            again = survey.finish_pass()
+        return self._merged(lambda: read, survey.facts)
+
+
+def _look(survey: Survey, part: Callable[[], Part]) -> tuple[int, Any]:
+    read = part()
+    return read.base.size, survey.look(read)
