@@ -16,6 +16,7 @@ from embedmerge.checkpoint.lineage import FollowingDigest
 from embedmerge.checkpoint.portable import portable_files
 from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, narrow, widen
+from embedmerge.checkpoint.torch_file import write_torch_file
 from embedmerge.checkpoint.writing import ShardedWriter
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.anatomy import Site
@@ -137,13 +138,14 @@ def write_mixture(
             result is not finite.
     """
     mixture.require_valid()
-    files = _files(sources, mixture.stored_dtype)
-    with new_folder(target) as folder, _Merger(sources, mixture, files, statistics, progress) as merger:
-        for place, content in portable_files(sources[0]).items():
+    modules, heads = _modules(sources, mixture.stored_dtype), _heads(sources, mixture.stored_dtype)
+    everything = [tensor for tensors in (*modules.values(), *heads.values()) for tensor in tensors]
+    with new_folder(target) as folder, _Merger(sources, mixture, everything, statistics, progress) as merger:
+        for place, content in portable_files(sources[0], mixture.dtype).items():
             write_bytes(folder / place, content)
         merger.survey()
         outputs: dict[str, str] = {}
-        for module_path, tensors in files.items():
+        for module_path, tensors in modules.items():
             infos = [tensor.info for tensor in tensors]
             beside = folder / module_path
             beside.mkdir(parents=True, exist_ok=True)
@@ -152,6 +154,9 @@ def write_mixture(
                     writer.append(elements)
             written = writer.sha256.items()
             outputs.update({PurePosixPath(module_path, name).as_posix(): digest for name, digest in written})
+        for file, tensors in heads.items():
+            values = {tensor.stored: merger.whole(tensor) for tensor in tensors}
+            outputs[file] = write_torch_file(folder / file, values, [tensor.info for tensor in tensors])
         done = Written(outputs, merger.inputs())
         if finish:
             finish(folder, done)
@@ -167,32 +172,48 @@ class _Merged:
     locations: tuple[TensorLocation | None, ...]
 
     @property
+    def stored(self) -> str:
+        """Its name in the donor's file."""
+        assert self.locations[0] is not None
+        return self.locations[0].stored
+
+    @property
     def is_merged(self) -> bool:
         """Whether it is in every source and may be averaged; the donor's is taken otherwise."""
         return self.info.is_floating and None not in self.locations
 
 
-def _files(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_Merged]]:
-    """The donor's tensors in its order, by the module they belong to."""
+def _modules(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_Merged]]:
+    """The tensors of the donor's modules in its order, by the module's path."""
     donor = sources[0]
-    files = {}
+    modules = {}
     for place, module in enumerate(donor.modules):
-        tensors = [source.tensors_of(place) for source in sources]
-        head = module.kind != "Transformer"
-        files[module.path] = [
-            _Merged(
-                _stored(located.info, dtype),
-                Site.of(
-                    f"{module.path}/{name}" if head else name,
-                    located.info.shape,
-                    donor.depth or 0,
-                    head=head,
-                ),
-                tuple(each.get(name) for each in tensors),
-            )
-            for name, located in tensors[0].items()
-        ]
-    return {path: tensors for path, tensors in files.items() if tensors}
+        located = [source.tensors_of(place) for source in sources]
+        head = None if module.kind == "Transformer" else f"{module.path}/"
+        modules[module.path] = _side_by_side(located, donor.depth or 0, dtype, head)
+    return {path: tensors for path, tensors in modules.items() if tensors}
+
+
+def _heads(sources: Sequence[Checkpoint], dtype: str | None) -> dict[str, list[_Merged]]:
+    """The tensors of the donor's further heads, by the file that FlagEmbedding keeps them in."""
+    return {
+        file: _side_by_side([source.heads.get(file, {}) for source in sources], 0, dtype, "")
+        for file in sources[0].heads
+    }
+
+
+def _side_by_side(
+    located: Sequence[dict[str, TensorLocation]], depth: int, dtype: str | None, head: str | None
+) -> list[_Merged]:
+    """The donor's tensors and where each source keeps its own; `head` goes before a head's names."""
+    return [
+        _Merged(
+            _stored(own.info, dtype),
+            Site.of(f"{head or ''}{own.info.name}", own.info.shape, depth, head=head is not None),
+            tuple(each.get(name) for each in located),
+        )
+        for name, own in located[0].items()
+    ]
 
 
 def _stored(info: TensorInfo, dtype: str | None) -> TensorInfo:
@@ -207,12 +228,12 @@ class _Merger:
         self,
         sources: Sequence[Checkpoint],
         mixture: Mixture,
-        files: dict[str, list[_Merged]],
+        tensors: Sequence[_Merged],
         statistics: Sequence[dict[str, TensorLocation]] | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._sources = sources
-        self._tensors = {tensor.site: tensor for tensors in files.values() for tensor in tensors}
+        self._tensors = {tensor.site: tensor for tensor in tensors}
         self._statistics = statistics
         self._spec = mixture.arithmetic.spec
         self._progress = progress
@@ -243,8 +264,8 @@ class _Merger:
     def survey(self) -> None:
         """Look at the whole model first, where the method has to."""
         sites = [site for site, tensor in self._tensors.items() if tensor.is_merged]
-        survey = self._streaming.model_survey
-        self._total += survey.passes * sum(site.elements for site in sites) if survey else 0
+        for survey, group in self._streaming.model_surveys(sites):
+            self._total += survey.passes * sum(site.elements for site in group)
         self._streaming.survey_model(sites, self._count)
 
     def merged(self, tensors: Sequence[_Merged]) -> Iterator[NDArray[Any]]:
@@ -261,6 +282,10 @@ class _Merger:
                 yield _narrowed(values, tensor.info)
                 self._follow(tensor, start + values.size)
                 self._count(values.size)
+
+    def whole(self, tensor: _Merged) -> NDArray[Any]:
+        """One tensor in stored form, flat."""
+        return np.concatenate(list(self.merged([tensor])))
 
     def inputs(self) -> dict[Path, str]:
         """Digest of every file read."""

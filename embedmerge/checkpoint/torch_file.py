@@ -1,16 +1,23 @@
-"""Weights saved by torch (`.bin`, `.pt`), read with its weights-only loader: no code in them is run."""
+"""Weights saved by torch (`.bin`, `.pt`), read with its weights-only loader: no code in them is run.
+
+Only what FlagEmbedding reads in no other form is written so: the further heads of BGE-M3.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any, Self
 
+from embedmerge.atomic import write_bytes
 from embedmerge.checkpoint.tensors import STORAGE, TensorInfo
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -115,6 +122,32 @@ class TorchFile:
             msg = f"{self.path}: tensor {name!r} is larger than its data; fetch or save it again"
             raise EmbedmergeError(msg)
         return TensorInfo(name, dtype, tuple(value.shape))
+
+
+def write_torch_file(path: Path, values: Mapping[str, NDArray[Any]], infos: Sequence[TensorInfo]) -> str:
+    """Write named tensors as `torch.save` writes a state_dict; the same tensors give the same bytes.
+
+    Args:
+        path: File to create.
+        values: Elements of each tensor by its name in the file, flat, in stored form (bfloat16 as its bits).
+        infos: Type and shape of each, in the same order.
+
+    Returns:
+        sha256 of the file.
+    """
+    import torch
+
+    types = {name: getattr(torch, dtype.removeprefix("torch.")) for dtype, name in DTYPES.items()}
+    state = {
+        name: torch.from_numpy(flat.view("<i2") if info.dtype == "BF16" else flat)
+        .view(types[info.dtype])
+        .reshape(info.shape)
+        for (name, flat), info in zip(values.items(), infos, strict=True)
+    }
+    buffer = io.BytesIO()  # given a path, torch writes its name into the file
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def _reason(error: Exception) -> str:
