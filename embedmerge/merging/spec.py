@@ -160,20 +160,8 @@ class MethodSpec:
             for name, value in parameters.items()
         }
 
-    def for_model(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Checked parameters as a survey of the whole model takes them.
-
-        Raises:
-            EmbedmergeError: A number that differs from tensor to tensor.
-        """
-        for name, value in parameters.items():
-            if isinstance(value, dict | list):
-                msg = f"method {self.name}: {name} must be one number where its scope is the model"
-                raise EmbedmergeError(msg)
-        return parameters
-
     def survey_scope(self, parameters: dict[str, Any]) -> str:
-        """`model` where the survey is one for all tensors, else `tensor`."""
+        """`model` where the survey is of all tensors together, else `tensor`."""
         return str(parameters.get("scope", self.scope))
 
     def require_experts(self, count: int) -> None:

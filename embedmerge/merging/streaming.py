@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -104,32 +104,37 @@ class Streaming:
     workers: Workers
     read_statistics: Callable[[Site, int, int, int], Float32 | None] | None = None
     held: int = HELD
-    _facts: Any = field(default=None, init=False)
+    _facts: dict[Site, Any] = field(default_factory=dict, init=False)
 
-    @cached_property
-    def model_survey(self) -> Survey | None:
-        """The method's survey of the whole model, if it makes one.
+    def model_surveys(self, sites: Iterable[Site]) -> list[tuple[Survey, list[Site]]]:
+        """The method's surveys of the whole model, each with the tensors it is of; none where it makes none.
 
-        Raises:
-            EmbedmergeError: A parameter differs from tensor to tensor.
+        Tensors for which the same parameters hold share a survey. So a threshold is one for the whole
+        model, and where the share that is kept differs from block to block, one for each share.
+
+        Args:
+            sites: All tensors that will be merged.
         """
         spec, parameters = self.arithmetic.spec, self.arithmetic.parameters
-        if spec.survey is None or spec.survey_scope(parameters) != "model":
-            return None
-        return spec.survey(**spec.for_model(parameters))
+        if spec.survey is None or not self._surveys_model:
+            return []
+        groups: dict[str, list[Site]] = {}
+        for site in sites:
+            if site.elements and not self.arithmetic.averages(site):
+                groups.setdefault(repr(spec.for_tensor(parameters, site)), []).append(site)
+        made = ((spec.survey(**spec.for_tensor(parameters, group[0])), group) for group in groups.values())
+        return [(survey, group) for survey, group in made if survey is not None]
 
     def survey_model(self, sites: Iterable[Site], progress: Callable[[int], None] | None = None) -> None:
-        """Make the method's survey of the whole model, if it has one.
+        """Make the method's surveys of the whole model, if it has any.
 
         Args:
             sites: All tensors that will be merged.
             progress: Called with the number of elements looked at, slice by slice.
         """
-        if self.model_survey is None:
-            return
-        surveyed = [site for site in sites if site.elements and not self.arithmetic.averages(site)]
-        parts = [self._part(site, cut) for site in surveyed for cut in self._cuts(site)]
-        self._facts = self._surveyed(self.model_survey, parts, progress)
+        for survey, group in self.model_surveys(sites):
+            parts = [self._part(site, cut) for site in group for cut in self._cuts(site)]
+            self._facts.update(dict.fromkeys(group, self._surveyed(survey, parts, progress)))
 
     def slices(self, sites: Iterable[Site]) -> Iterator[tuple[Site, int, Float32]]:
         """Merged slices of all tensors in order: the tensor, where the slice starts, its flat values."""
@@ -140,7 +145,8 @@ class Streaming:
             cuts = self._cuts(site)
             survey = self._survey_of(site)
             if survey is None:
-                yield from (partial(self._merged, self._part(site, cut), self._facts) for cut in cuts)
+                known = self._facts.get(site)
+                yield from (partial(self._merged, self._part(site, cut), known) for cut in cuts)
             elif len(cuts) == 1:
                 yield partial(self._surveyed_and_merged, self._part(site, cuts[0]), survey)
             else:
@@ -150,9 +156,13 @@ class Streaming:
     def _survey_of(self, site: Site) -> Survey | None:
         """A new survey of one tensor, where the method makes one for each."""
         spec = self.arithmetic.spec
-        if spec.survey is None or self.model_survey is not None or self.arithmetic.averages(site):
+        if spec.survey is None or self._surveys_model or self.arithmetic.averages(site):
             return None
         return spec.survey(**spec.for_tensor(self.arithmetic.parameters, site)) if site.elements else None
+
+    @property
+    def _surveys_model(self) -> bool:
+        return self.arithmetic.spec.survey_scope(self.arithmetic.parameters) == "model"
 
     def _cuts(self, site: Site) -> list[slice]:
         """How a tensor is cut: as the method asks, and so that a slice of all sources fits in memory."""
