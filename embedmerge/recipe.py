@@ -7,11 +7,12 @@ import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
+from embedmerge.mixture import SHARD_BYTES
 from embedmerge.retrieval.encoder import EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
 from embedmerge.statistics.text import require_fitting
@@ -78,12 +79,14 @@ class Method(_Part):
         name: A merging method; `method: linear` is short for it.
         parameters: Parameters of the method, and modifiers: scale, lines, clamp, exclude.
         dtype: Type of the merged tensors; None keeps the base's.
+        shard_size: Size such as `5GB` from which on a file of weights is cut into several.
         text: File of unlabelled text, for a method that needs statistics.
     """
 
     name: str = "linear"
     parameters: dict[str, Any] = {}
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    shard_size: ByteSize = Field(default=SHARD_BYTES, gt=0, validate_default=True)
     text: str | None = None
 
 

@@ -54,13 +54,14 @@ class Screen:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._libraries.__enter__()
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=self._quiet,
+            console=console,
+            disable=self._quiet or not console.is_terminal,
         )
         self._progress.start()
         return self

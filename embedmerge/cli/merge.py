@@ -16,7 +16,11 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to create.")],
     expert: Experts = [],
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Weights, base first, then the experts in order; sum 1.")
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights, base first, then the experts in order; sum 1. Or by name: {legal: 0.4}.",
+        ),
     ] = None,
     method: Annotated[str, typer.Option("--method", help="Merging method.")] = "linear",
     param: Annotated[
@@ -24,6 +28,9 @@ def command(
     ] = [],
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; else the base's.")
+    ] = None,
+    shard_size: Annotated[
+        str | None, typer.Option("--shard-size", help="Cut files of weights at this size, such as 2GB.")
     ] = None,
     text: Annotated[
         Path | None, typer.Option("--text", help="Unlabelled text for fisher and regmean: .txt or .jsonl.")
@@ -36,17 +43,19 @@ def command(
     from embedmerge.api import merge
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.cli.options import named_sources
+    from embedmerge.mixture import SHARD_BYTES
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise EmbedmergeError(f"--dtype {dtype}: must be float32, float16 or bfloat16")
     with Screen(quiet=as_json) as screen:
         merged = merge(
             named_sources(base, expert, pooling=pooling, normalise=normalise),
-            None if weights is None else _numbers(weights),
+            None if weights is None else _weights(weights),
             output,
             method=method,
             parameters=_parameters(param),
             dtype=dtype,
+            shard_bytes=SHARD_BYTES if shard_size is None else _bytes(shard_size),
             texts=text,
             progress=screen.progress,
         )
@@ -68,6 +77,32 @@ def _parameters(given: list[str]) -> dict[str, Any]:
         if not name or not equals:
             raise EmbedmergeError(f"--param {name}: must be NAME=VALUE, such as density=0.2")
     return {name: yaml.safe_load(value) for name, _, value in pairs}
+
+
+def _weights(text: str) -> list[float] | dict[str, Any]:
+    """Numbers in the order of the sources, or a YAML mapping from names to what a weight may be."""
+    if not text.lstrip().startswith("{"):
+        return _numbers(text)
+    import yaml
+
+    try:
+        named = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise EmbedmergeError(f"--weights {text}: no mapping that YAML can read") from error
+    return dict(named)
+
+
+def _bytes(text: str) -> int:
+    """A size such as 2GB."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise EmbedmergeError(f"--shard-size {text}: must be a size, such as 500MB or 2GB") from error
+    if size <= 0:
+        raise EmbedmergeError(f"--shard-size {text}: must be more than nothing")
+    return size
 
 
 def _numbers(text: str) -> list[float]:

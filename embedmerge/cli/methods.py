@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from embedmerge.merging.spec import MethodSpec, Parameter
 
+ANY_NUMBER = (1, None)
+
 
 def command(
     name: Annotated[str | None, typer.Argument(help="One method, to see all of it.")] = None,
@@ -42,25 +44,26 @@ def _print_all(specs: list[MethodSpec], console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 1, 0))
     table.add_column("method", no_wrap=True, style="bold")
-    table.add_column("what it does", ratio=5)
-    table.add_column("parameters", ratio=4)
-    table.add_column("needs", no_wrap=True)
+    table.add_column("what it does, parameters with defaults, source", ratio=1, overflow="fold")
     for spec in specs:
-        what = f"{escape(spec.summary)}\n[dim]{escape(spec.citation)}[/dim]"
-        parameters = "\n".join(_in_short(key, each) for key, each in spec.parameters.items())
-        table.add_row(spec.name, what, escape(parameters), "\n".join(_needs(spec)))
+        lines = [escape(spec.summary)]
+        if spec.parameters:
+            lines.append(escape(", ".join(_in_short(key, each) for key, each in spec.parameters.items())))
+        if needs := _needs(spec):
+            lines.append(f"needs {escape(', '.join(needs))}")
+        table.add_row(spec.name, "\n".join([*lines, f"[dim]{escape(spec.citation)}[/dim]"]))
     console.print(table)
     console.print("`embedmerge methods NAME` explains the parameters, and the modifiers of every method.")
 
 
 def _in_short(name: str, parameter: Parameter) -> str:
-    """A parameter with its default and what it may be: `density 0.2 (0 to 1)`, `agg mean | sum`."""
+    """A parameter with its default and what it may be: `density 0.2 (0 to 1)`, `agg mean|sum`."""
     default = _shown(parameter.default)
     others = [choice for choice in parameter.choices if choice != default]
     if others:
-        return " | ".join([f"{name} {default}", *others])
+        return "|".join([f"{name} {default}", *others])
     bounds = _bounds(parameter)
     return f"{name} {default}" + (f" ({bounds})" if bounds else "")
 
@@ -80,7 +83,7 @@ def _print_one(spec: MethodSpec, console: Console) -> None:
 
     console.print(f"[bold]{escape(spec.name)}[/bold]  {escape(spec.summary)}")
     console.print(escape(spec.citation), style="dim")
-    console.print(f"needs: {escape(', '.join(_needs(spec)))}")
+    console.print(f"needs {escape(', '.join(_needs(spec) or ['one expert or more']))}")
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("parameter", "default", "range"):
@@ -97,16 +100,16 @@ def _print_one(spec: MethodSpec, console: Console) -> None:
 
 
 def _needs(spec: MethodSpec) -> list[str]:
-    """What a method asks of its sources, in words."""
+    """What a method asks of its sources beyond one expert, in words."""
     fewest, most = spec.experts
-    count = str(fewest) if fewest == most else f"{fewest}+" if most is None else f"{fewest} to {most}"
-    needs = [f"{count} expert" if most == 1 else f"{count} experts"]
+    needs = [f"{'exactly' if most else 'at least'} {fewest} expert{'s' * (fewest > 1)}"]
+    needs = needs if spec.experts != ANY_NUMBER else []
     if not spec.weights_default:
         needs.append("weights")
     if spec.statistics:
-        needs.append(f"{spec.statistics} statistics")
+        needs.append("unlabelled text")
     if spec.ordered:
-        needs.append("an order")
+        needs.append("an order of the experts")
     return needs
 
 

@@ -33,6 +33,22 @@ def test_merge(base: Path, expert: Path, peer: Path, tmp_path: Path) -> None:
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
 
 
+def test_merge_by_name_with_a_method_its_parameters_and_shards(base, expert, peer, tmp_path) -> None:
+    code, _, err = called(
+        "merge", "--base", base, "--expert", f"legal={expert}", "--expert", f"code={peer}",
+        "--method", "ties", "--param", "density=0.4", "--param", "lines=0.5", "--param", "scope=tensor",
+        "--weights", "{legal: {block 0: 0.3, '*': 0.5}, code: [0.1, 0.4]}", "--shard-size", "20KB",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, err
+    manifest = json.loads((tmp_path / "out" / "embedmerge.json").read_text())
+    assert manifest["parameters"] == {"density": 0.4, "scope": "tensor", "agg": "mean"}
+    assert manifest["modifiers"] == {"lines": 0.5}
+    assert manifest["weights_by_tensor"] == {"legal": {"block 0": 0.3, "*": 0.5}, "code": [0.1, 0.4]}
+    assert len(list((tmp_path / "out").glob("model-*-of-*.safetensors"))) > 1
+    assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
+
+
 def test_weigh(base: Path, expert: Path, examples_file: Path) -> None:
     code, out, _ = called("weigh", "--base", base, "--expert", expert, "--examples", examples_file, "--json")
     found = json.loads(out)
@@ -100,7 +116,14 @@ def bad_calls(tmp_path: Path, base: Path, expert: Path, other: Path, bad: Path) 
         "must be 1": ["merge", *pair, "--weights", "0.5,0.4", *out],
         "one each": ["merge", *pair, "--weights", "1", *out],
         "must be numbers": ["merge", *pair, "--weights", "half,half", *out],
-        "--weights: missing": ["merge", *pair, *out],
+        "linear is nothing without them": ["merge", *pair, *out],
+        "no mapping that YAML can read": ["merge", *pair, "--weights", "{expert: [", *out],
+        "no source is named 'expart'": ["merge", *pair, "--weights", "{expart: 0.5}", *out],
+        "--shard-size 2XB": ["merge", *pair, "--weights", "0.5,0.5", "--shard-size", "2XB", *out],
+        "more than nothing": ["merge", *pair, "--weights", "0.5,0.5", "--shard-size", "0", *out],
+        "did you mean 'density'": ["merge", *pair, "--method", "ties", "--param", "densty=0.2", *out],
+        "must be NAME=VALUE": ["merge", *pair, "--method", "ties", "--param", "density", *out],
+        "needs unlabelled text": ["merge", *pair, "--method", "fisher", *out],
         "no such merging method": ["merge", *pair, "--weights", "0.5,0.5", "--method", "dare-ties", *out],
         "--dtype int8": ["merge", *pair, "--weights", "0.5,0.5", "--dtype", "int8", *out],
         "give at least one": ["merge", "--base", base, "--weights", "1", *out],
@@ -147,7 +170,10 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert type(result.exception).__name__ == "EmbedmergeError"
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["merge"], ["weigh"], ["evaluate"], ["inspect"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["merge"], ["weigh"], ["evaluate"], ["inspect"], ["demo"], ["methods"], ["verify"]],
+)
 def test_help_needs_no_heavy_library(command: list[str]) -> None:
     code = (
         "import sys; sys.argv = ['embedmerge', *sys.argv[1:]]\n"
