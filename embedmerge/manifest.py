@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import embedmerge
 from embedmerge.atomic import write_json
-from embedmerge.checkpoint.lineage import combined_sha256, file_sha256, files_sha256
+from embedmerge.checkpoint.lineage import SHA256, combined_sha256, file_sha256, files_sha256
 from embedmerge.checkpoint.text_files import read_bytes, read_json
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NAME = "embedmerge.json"
 FORMAT = 1
-SHA256_DIGITS = 64
 
 Setting = float | list[float] | dict[str, float | list[float]]
 # How pydantic reads it back; writing does without pydantic.
@@ -234,7 +233,7 @@ def _require_sound(manifest: Manifest, path: Path) -> None:
     for place, digest in manifest.files.items():
         if not _is_below(place):
             raise EmbedmergeError(f"{path}: names {place!r}, which is not below the model's folder")
-        if len(digest) != SHA256_DIGITS or set(digest) - set("0123456789abcdef"):
+        if not SHA256.fullmatch(digest):
             raise EmbedmergeError(f"{path}: {digest!r} is no sha256 (of {place!r}); the manifest is damaged")
     names = [source.name for source in manifest.sources]
     if list(manifest.weights) != names or len(set(names)) < max(len(names), 2):

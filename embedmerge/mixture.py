@@ -12,7 +12,7 @@ import numpy as np
 
 from embedmerge.atomic import new_folder, write_bytes
 from embedmerge.checkpoint.compat import not_finite
-from embedmerge.checkpoint.lineage import FollowingDigest
+from embedmerge.checkpoint.lineage import FollowingDigest, require_as_fetched
 from embedmerge.checkpoint.portable import portable_files
 from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, narrow, widen
@@ -288,9 +288,16 @@ class _Merger:
         return np.concatenate(list(self.merged([tensor])))
 
     def inputs(self) -> dict[Path, str]:
-        """Digest of every file read."""
+        """Digest of every file read.
+
+        Raises:
+            EmbedmergeError: A file of the hub's cache is not what the hub gave.
+        """
         finished = self._workers.in_order(digest.finish for digest in self._digests.values())
-        return dict(zip(self._digests, finished, strict=True))
+        digests = dict(zip(self._digests, finished, strict=True))
+        for path, digest in digests.items():
+            require_as_fetched(path, digest)
+        return digests
 
     def _copied(self, tensor: _Merged) -> Iterator[NDArray[Any]]:
         donor = tensor.locations[0]

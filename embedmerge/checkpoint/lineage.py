@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, Self
+
+from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from embedmerge.checkpoint.layout import Checkpoint
 
 BLOCK = 1 << 18
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def file_sha256(path: Path) -> str:
@@ -58,6 +62,24 @@ class FollowingDigest:
         """Digest what is left, and return the digest of the whole."""
         self.follow(os.fstat(self._handle.fileno()).st_size)
         return self._hash.hexdigest()
+
+
+def require_as_fetched(path: Path, digest: str) -> None:
+    """Refuse a file in the hub's cache that has changed since it was fetched.
+
+    The cache names a large file after its sha256, as the hub states it.
+
+    Args:
+        path: A file that was read; a snapshot's files are links to those of the cache.
+        digest: sha256 of what was read.
+
+    Raises:
+        EmbedmergeError: The bytes are others.
+    """
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and SHA256.fullmatch(blob.name) and blob.name != digest:
+        msg = f"{path}: its bytes are not those that the hub gave; remove it from the cache and fetch again"
+        raise EmbedmergeError(msg)
 
 
 def files_sha256(folder: Path, files: Iterable[Path]) -> dict[str, str]:
