@@ -6,6 +6,7 @@ donor: its module files, tokenizer and tensor order go into the merged model.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,7 @@ from embedmerge.checkpoint.vocabulary import normaliser, special_tokens, vocabul
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.checkpoint.reading import TensorLocation
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 Level = Literal["error", "warning"]
 
 # Read by no pooling mode or computed anew, and written or left out by different versions of transformers.
-EXPENDABLE = ("pooler.dense.", "embeddings.position_ids", "embeddings.token_type_ids", "rotary_emb.inv_freq")
+EXPENDABLE = re.compile(
+    r"(.*\.)?(pooler\.dense\.(weight|bias)|embeddings\.(position|token_type)_ids|rotary_emb\.inv_freq)"
+)
 SLICE = 1 << 21
 # In every config there is; of other values an older one may leave out the architecture's own.
 ALWAYS_STATED = frozenset(
@@ -75,6 +78,11 @@ def check(sources: Sequence[Checkpoint]) -> tuple[Finding, ...]:
             findings.extend(found)
             if any(finding.level == "error" for finding in found):
                 break  # a model of another depth need not be told its tensors are missing too
+    return errors_first(findings)
+
+
+def errors_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings in their order, but warnings behind errors."""
     return tuple(sorted(findings, key=lambda finding: finding.level != "error"))
 
 
@@ -113,7 +121,7 @@ def not_finite(source: str, tensor: str) -> EmbedmergeError:
 
 def is_expendable(name: str) -> bool:
     """Whether a tensor may be present in one source and absent in another."""
-    return any(part in name for part in EXPENDABLE)
+    return EXPENDABLE.fullmatch(name) is not None
 
 
 def _is_finite(reader: TensorReader, location: TensorLocation) -> bool:
@@ -306,6 +314,10 @@ def _tensors(donor: Checkpoint, other: Checkpoint) -> Iterator[Finding]:
             elif found[name].info.shape != tensor.info.shape:
                 shapes = list(found[name].info.shape), list(tensor.info.shape)
                 text = f"tensor {name!r} is {shapes[0]}, in {donor.name} it is {shapes[1]}"
+                yield Finding("error", other.name, text)
+            elif found[name].info.is_floating != tensor.info.is_floating:
+                types = found[name].info.dtype, tensor.info.dtype
+                text = f"tensor {name!r} is {types[0]}, in {donor.name} it is {types[1]}; save it again"
                 yield Finding("error", other.name, text)
         for name in sorted(found.keys() - wanted.keys()):
             yield _unexpected(name, other, donor)
