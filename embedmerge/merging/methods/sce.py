@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def variance(part: Part) -> Float32:
-    """Variance of each element over the experts."""
-    mean = np.mean(part.task_vectors, axis=0)
-    squares = [np.square(tau - mean) for tau in part.task_vectors]
+    """Variance of each element over the experts; 0 where they are alike."""
+    # Seen from the first: the mean of equal numbers may differ from them in the last bit.
+    apart = np.stack([tau - part.task_vectors[0] for tau in part.task_vectors])
+    squares = np.square(apart - np.mean(apart, axis=0))
     return np.asarray(np.mean(squares, axis=0), dtype=np.float32)
 
 
@@ -56,8 +57,9 @@ def weights(energies: Float64, equalise: bool) -> list[float]:
 def combine(part: Part, *, select_topk: float, equalise: bool) -> Float32:
     """SCE: select, calculate, erase (arXiv 2408.07990, section 3.3).
 
-    Of each tensor the elements with the largest variance over the experts are selected (ties included,
-    so all where the experts are alike); an expert counts for the mean square of its selected elements,
+    Of each tensor the elements with the largest variance over the experts are selected, ties included, so
+    all where the experts are alike. (The authors' code takes the share of the elements that differ at all,
+    and gives the base where none does.) An expert counts for the mean square of its selected elements,
     times its share; elements whose sign is not that of the (weighted) sum are erased, and the others
     averaged with these weights.
     """

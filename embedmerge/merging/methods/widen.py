@@ -22,7 +22,7 @@ def survey(**_: Any) -> Movement:
     return Movement()
 
 
-def significances(part: Part) -> list[tuple[Float64, Float64]]:
+def significances(part: Part) -> list[tuple[Float64, Float64 | float]]:
     """What the experts' elements signify, and the mean of it over the tensor, for each way to tell.
 
     Each has the experts first and then the dimensions of the part, or ones that spread over them. By the
@@ -30,16 +30,18 @@ def significances(part: Part) -> list[tuple[Float64, Float64]]:
     """
     if not is_matrix(part.site):
         return [(np.abs(np.stack(part.task_vectors)).astype(np.float64), part.facts[:, :, None])]
-    means = part.facts.mean(axis=2)[:, :, None, None]
+    columns = part.facts.shape[2]
+    # Not summed up: rounding would put the column in the middle above the mean, or not, by their order.
+    mean = (columns - 1) / 2 / columns
     if part.site.kind == "linear":
         ranks = part.facts[:, :, None, :]
     else:
         first = part.start // part.base.shape[1]
         ranks = part.facts[:, :, first : first + part.base.shape[0], None]
-    return list(zip(ranks, means, strict=True))
+    return [(one, mean) for one in ranks]
 
 
-def importance(significance: Float64, mean: Float64, ratio: float, calibration: float) -> Float64:
+def importance(significance: Float64, mean: Float64 | float, ratio: float, calibration: float) -> Float64:
     """Softmax over the experts, and the calibration value for what is above the mean."""
     powers = np.exp(significance - significance.max(axis=0))
     return np.where(significance > ratio * mean, calibration, powers / powers.sum(axis=0))
