@@ -52,11 +52,9 @@ def of_matrices(merge: Callable[..., Float64]) -> Combine:
 
     @wraps(merge)
     def combine(part: Part, /, **parameters: Any) -> Float32:
-        matrices = [
-            tau if factor == 1 else np.float32(factor) * tau
-            for factor, tau in zip(part.factors, part.task_vectors, strict=True)
-            if factor and tau.any()
-        ]
+        counting = zip(part.factors, part.task_vectors, strict=True)
+        scaled = (tau if factor == 1 else np.float32(factor) * tau for factor, tau in counting)
+        matrices = [matrix for matrix in scaled if matrix.any()]  # a product may have become zero
         return merge(matrices, **parameters).astype(np.float32) if matrices else np.zeros_like(part.base)
 
     return combine
@@ -98,7 +96,8 @@ def top_eigen(gram: Float64, rank: int | None = None, *, floor: float = 0.0) -> 
         floor: An eigenvalue at or below it is null as well.
     """
     eigenvalues, vectors = np.linalg.eigh(gram)
-    present = int(np.count_nonzero(eigenvalues > max(floor, NULL**2 * eigenvalues[-1])))
+    null = max(floor, NULL**2 * np.max(eigenvalues, initial=0.0))  # a basis may be empty
+    present = int(np.count_nonzero(eigenvalues > null))
     count = present if rank is None else min(rank, present)
     last = len(eigenvalues)
     return eigenvalues[last - count :][::-1], vectors[:, last - count :][:, ::-1]

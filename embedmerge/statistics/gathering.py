@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.anatomy import Site
@@ -56,9 +59,10 @@ def statistics_of(
     path = store.path(_content(encoder, donor, kind, texts, own))
     kept = store.load(path)
     if kept is None:
-        gathered = GATHER[kind](Stack(encoder, donor), texts, progress, **own)
-        _require_blocks(encoder.model.name, donor, kind, gathered)
-        store.store(path, gathered)
+        with _one_thread():
+            gathered = GATHER[kind](Stack(encoder, donor), texts, progress, **own)
+            _require_blocks(encoder.model.name, donor, kind, gathered)
+            store.store(path, gathered)
         kept = store.load(path)
     assert kept is not None
     return kept
@@ -66,6 +70,20 @@ def statistics_of(
 
 GATHER: dict[Statistics, Callable[..., Gathered]] = {"fisher": diagonal_fisher, "gram": gram_matrices}
 SETTINGS: dict[Statistics, tuple[str, ...]] = {"fisher": ("temperature", "seed"), "gram": ()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Add up alike whatever the number of cores: torch and BLAS cut a sum by their threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _content(

@@ -25,7 +25,7 @@ class Stack:
     def __init__(self, encoder: Encoder, donor: Checkpoint) -> None:
         self.name = encoder.model.name
         self.encoder = encoder
-        self.model = encoder.module_stack().float().requires_grad_(True)
+        self.model = encoder.module_stack().eval().float().requires_grad_(True)
         places = [module for module in donor.modules if module.kind != "Normalize"]
         self._roots = {
             "" if module.kind == "Transformer" else f"{module.path}/": loaded
