@@ -58,6 +58,11 @@ class Merged:
     method: str = "linear"
     changed: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `--json` says it."""
+        return {"model": str(self.folder), "weights": self.weights, "sha256": self.sha256}
+
 
 @dataclass(frozen=True)
 class Inspection:

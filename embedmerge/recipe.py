@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESERVED = ("uniform", "merged")
+COPY = "configs/ has recipes to copy"
 
 
 class _Part(BaseModel):
@@ -200,7 +201,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         EmbedmergeError: Missing, not YAML, an unknown key, or a value that does not fit.
     """
-    content = _read_yaml(path)
+    content = read_mapping(path, COPY)
     recipe = _validated(content, str(path))
     located = recipe.model_dump()
     located["title"] = recipe.title or path.stem
@@ -227,7 +228,7 @@ def read_suite(path: Path) -> Evaluation:
         EmbedmergeError: Missing, not YAML, or a key it should not have.
     """
     try:
-        suite = Evaluation.model_validate(_read_yaml(path))
+        suite = Evaluation.model_validate(read_mapping(path, COPY))
     except ValidationError as error:
         raise _readable(error, str(path), Evaluation) from error
     return Evaluation(
@@ -236,11 +237,20 @@ def read_suite(path: Path) -> Evaluation:
     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, otherwise: str) -> dict[str, Any]:
+    """Keys and values of a YAML file.
+
+    Args:
+        path: The file.
+        otherwise: What to do where there is none, for the error.
+
+    Raises:
+        EmbedmergeError: Missing, not text, not YAML, or no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise EmbedmergeError(f"{path}: no such file; configs/ has recipes to copy") from error
+        raise EmbedmergeError(f"{path}: no such file; {otherwise}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise EmbedmergeError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     except yaml.YAMLError as error:
@@ -248,7 +258,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         line = f":{where.line + 1}" if where else ""
         raise EmbedmergeError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from error
     if not isinstance(content, dict):
-        raise EmbedmergeError(f"{path}: not a mapping of keys to values; configs/ has recipes to copy")
+        raise EmbedmergeError(f"{path}: not a mapping of keys to values; {otherwise}")
     return content
 
 

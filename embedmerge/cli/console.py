@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from embedmerge.api import Merged
+
 
 def print_json(value: Any) -> None:
     """JSON alone on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_merged(merged: Merged) -> None:
+    """The merged model on standard output, what the gate saw on standard error."""
+    for warning in merged.warnings:
+        sys.stderr.write(f"note: {warning}\n")
+    shares = ", ".join(f"{name} {weight:g}" for name, weight in merged.weights.items())
+    sys.stdout.write(f"{merged.folder}: {shares}\n")
 
 
 @contextmanager

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling
+from embedmerge.cli.options import Experts, Json, Normalise, Pooling
 from embedmerge.errors import EmbedmergeError
+
+Option = TypeVar("Option")
 
 
 def command(
-    base: Base,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to create.")],
+    base: Annotated[str | None, typer.Option("--base", help="Folder or hub id of the base.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to create.")] = None,
     expert: Experts = [],
     weights: Annotated[
         str | None,
@@ -22,7 +24,9 @@ def command(
             help="Weights, base first, then the experts in order; sum 1. Or by name: {legal: 0.4}.",
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="Merging method.")] = "linear",
+    method: Annotated[
+        str | None, typer.Option("--method", help="Merging method; linear where left out.")
+    ] = None,
     param: Annotated[
         list[str], typer.Option("--param", help="A parameter of the method, NAME=VALUE; repeat.")
     ] = [],
@@ -35,15 +39,36 @@ def command(
     text: Annotated[
         Path | None, typer.Option("--text", help="Unlabelled text for fisher and regmean: .txt or .jsonl.")
     ] = None,
+    from_mergekit: Annotated[
+        Path | None,
+        typer.Option("--from-mergekit", help="A YAML of mergekit's, in place of base, experts and method."),
+    ] = None,
+    recipe_only: Annotated[
+        bool, typer.Option("--recipe-only", help="With --from-mergekit: print the recipe, merge nothing.")
+    ] = False,
     pooling: Pooling = None,
     normalise: Normalise = None,
     as_json: Json = False,
 ) -> None:
     """Merge with given weights into a sentence-transformers folder."""
-    from embedmerge.api import merge
-    from embedmerge.cli.console import Screen, print_json
-    from embedmerge.cli.options import named_sources
     from embedmerge.mixture import SHARD_BYTES
+
+    shard_bytes = SHARD_BYTES if shard_size is None else _bytes(shard_size)
+    if from_mergekit is not None:
+        from embedmerge.cli.from_mergekit import merge_translated, require_alone
+
+        given = {"--base": base, "--expert": expert, "--weights": weights, "--method": method}
+        require_alone({**given, "--param": param, "--dtype": dtype, "--text": text})
+        target = None if recipe_only else _stated(output, "-o", "the folder to create")
+        merge_translated(from_mergekit, target, pooling, normalise, shard_bytes, as_json=as_json)
+        return
+    if recipe_only:
+        raise EmbedmergeError("--recipe-only: prints what --from-mergekit reads; give that too")
+    base = _stated(base, "--base", "the model that the experts were tuned from")
+    output = _stated(output, "-o", "the folder to create")
+    from embedmerge.api import merge
+    from embedmerge.cli.console import Screen, print_json, print_merged
+    from embedmerge.cli.options import named_sources
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise EmbedmergeError(f"--dtype {dtype}: must be float32, float16 or bfloat16")
@@ -52,20 +77,23 @@ def command(
             named_sources(base, expert, pooling=pooling, normalise=normalise),
             None if weights is None else _weights(weights),
             output,
-            method=method,
+            method=method or "linear",
             parameters=_parameters(param),
             dtype=dtype,
-            shard_bytes=SHARD_BYTES if shard_size is None else _bytes(shard_size),
+            shard_bytes=shard_bytes,
             texts=text,
             progress=screen.progress,
         )
     if as_json:
-        print_json({"model": str(merged.folder), "weights": merged.weights, "sha256": merged.sha256})
-        return
-    for warning in merged.warnings:
-        typer.echo(f"note: {warning}", err=True)
-    shares = ", ".join(f"{name} {weight:g}" for name, weight in merged.weights.items())
-    typer.echo(f"{merged.folder}: {shares}")
+        print_json(merged.facts)
+    else:
+        print_merged(merged)
+
+
+def _stated(value: Option | None, option: str, what: str) -> Option:
+    if value is None:
+        raise EmbedmergeError(f"{option}: missing; name {what}")
+    return value
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

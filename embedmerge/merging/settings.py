@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 # One number; numbers spread evenly over the depth; or either by selector, the first that fits counting.
 Setting = float | list[float] | dict[str, float | list[float]]
 
-BLOCKS = re.compile(r"blocks?\s+(\d+)(?:\s*-\s*(\d+))?")
+BLOCKS = re.compile(r"blocks?\s+(\d+)(?:\s*-\s*(\d+))?(?:\s+(\S.*))?")
 
 
 def resolve(setting: Setting, site: Site, default: float) -> float:
     """The number that holds for a tensor.
 
-    A selector is `block 3`, `blocks 0-5`, or a pattern such as `*.attention.*` for the tensor's name; it
-    stands before a number or a list.
+    A selector is `block 3`, `blocks 0-5`, a pattern such as `*.attention.*` for the tensor's name, or both:
+    `blocks 0-5 *.attention.*`. It stands before a number or a list.
     A list is spread over the depth: its first number at the embeddings and the first block, its last
     at the last block and behind it, straight lines between.
 
@@ -49,7 +49,8 @@ def fits(selector: str, site: Site) -> bool:
     if blocks is None:
         return fnmatchcase(site.name, selector)
     first, last = int(blocks[1]), int(blocks[2] or blocks[1])
-    return site.block is not None and first <= site.block <= last
+    inside = site.block is not None and first <= site.block <= last
+    return inside and fnmatchcase(site.name, blocks[3] or "*")
 
 
 def numbers_in(setting: Setting) -> tuple[float, ...]:
