@@ -23,6 +23,7 @@ from embedmerge.atomic import leftovers, new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import weights_sha256
+from embedmerge.diagnosis.diagnose import require_one_base
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
 from embedmerge.evaluation.scoring import ScoreStore
@@ -123,7 +124,8 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     names = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
     tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
     require_all_finite(sources)
-    notes = (*map(str, warnings), *(note for task in tasks for note in task.notes))
+    doubts = require_one_base([source.checkpoint for source in sources])
+    notes = (*map(str, (*warnings, *doubts)), *(note for task in tasks for note in task.notes))
     return Opened(recipe, sources, examples, tasks, notes, texts)
 
 

@@ -101,6 +101,19 @@ def short_name(path: str) -> str:
     return last.partition("@")[0] or last or path
 
 
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """The short name of each path; the whole path and its place where another has the same.
+
+    >>> distinct_names(["base", "runs/a/final", "runs/b/final"])
+    ['base', 'runs/a/final #2', 'runs/b/final #3']
+    """
+    short = [short_name(path) for path in paths]
+    return [
+        name if short.count(name) == 1 else f"{path} #{row}"
+        for row, (name, path) in enumerate(zip(short, paths, strict=True), 1)
+    ]
+
+
 def open_sources(specs: Sequence[SourceSpec]) -> tuple[list[Source], tuple[Finding, ...]]:
     """Find, open and compare all sources; nothing is written and no weight is read.
 

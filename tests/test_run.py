@@ -260,6 +260,15 @@ def test_nan_in_a_source_is_found_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_expert_of_another_base_is_refused_before_anything_is_written(
+    recipe: Recipe, tmp_path: Path, make_checkpoint
+) -> None:
+    experts = [str(make_checkpoint("unrelated", seed=3))]
+    with pytest.raises(EmbedmergeError, match=r"^unrelated: not tuned from base: "):
+        run_recipe(parse_recipe({**recipe.model_dump(), "experts": experts}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_tasks_there_is_a_model_and_no_comparison(recipe: Recipe, tmp_path: Path) -> None:
     bare = parse_recipe({**recipe.model_dump(), "evaluation": {}})
     assert run_recipe(bare, tmp_path / "run").comparison is None

@@ -92,12 +92,20 @@ def require_mergeable(sources: Sequence[Checkpoint]) -> tuple[Finding, ...]:
     Raises:
         EmbedmergeError: There are errors; the message is the first, and says how many more.
     """
-    findings = check(sources)
+    return refuse_errors(check(sources))
+
+
+def refuse_errors(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings, all of them warnings.
+
+    Raises:
+        EmbedmergeError: There are errors; the message is the first, and says how many more.
+    """
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         more = f" (and {len(errors) - 1} more: embedmerge inspect lists them)" if len(errors) > 1 else ""
         raise EmbedmergeError(f"{errors[0]}{more}")
-    return findings
+    return tuple(findings)
 
 
 def require_finite(source: Checkpoint) -> None:

@@ -73,20 +73,9 @@ def _print(evaluated: list[Evaluated]) -> None:
 
     from embedmerge.evaluation.compare import compare
     from embedmerge.report.terminal import print_comparison
+    from embedmerge.sources import distinct_names
 
-    scores = dict(
-        zip(_labels([one.model for one in evaluated]), (one.scores for one in evaluated), strict=True)
-    )
+    names = distinct_names([one.model for one in evaluated])
+    scores = dict(zip(names, (one.scores for one in evaluated), strict=True))
     base = next(iter(scores)) if len(scores) > 1 else None
     print_comparison(compare(scores, base=base), Console())
-
-
-def _labels(models: list[str]) -> list[str]:
-    """The last part of each path, or the whole where two would be the same."""
-    from embedmerge.sources import short_name
-
-    short = [short_name(model) for model in models]
-    return [
-        name if short.count(name) == 1 else f"{model} #{row}"
-        for row, (name, model) in enumerate(zip(short, models, strict=True), 1)
-    ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from embedmerge.checkpoint.compat import refuse_errors
 from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.diagnosis.effective_rank import effective_rank
 from embedmerge.diagnosis.moments import Moments
@@ -73,6 +74,22 @@ def diagnose(
     base, *experts = (source.name for source in sources)
     *blocks, model = by_block(experts, moments, found)
     return Diagnosis(base, tuple(experts), tuple(blocks), model, ranked, findings)
+
+
+def require_one_base(sources: Sequence[Checkpoint]) -> tuple[Finding, ...]:
+    """Read every weight once and refuse experts that must not be averaged with the base.
+
+    Args:
+        sources: As in `diagnose`.
+
+    Returns:
+        Warnings about experts that perhaps should not be.
+
+    Raises:
+        EmbedmergeError: One was not tuned from the base or was re-parametrised, or a weight is NaN or
+            infinity.
+    """
+    return refuse_errors(diagnose(sources, ranks=False).findings)
 
 
 class _Look:

@@ -37,6 +37,7 @@ class Factors:
         outer: Pattern of the second one's; (outputs, hidden).
         rows: Which of how many equal parts of the first one's rows: 2 of 3 for the value in a fused QKV.
         facing: Whether the second one is (hidden, inputs) too, as a key facing a query.
+        beside: Pattern of further Linears that have their rows in the order of the hidden units.
     """
 
     what: str
@@ -44,13 +45,20 @@ class Factors:
     outer: str
     rows: tuple[int, int] = (0, 1)
     facing: bool = False
+    beside: str = ""
 
 
 QUERY_KEY, VALUE_OUTPUT, FEED_FORWARD = "query/key", "value/output", "feed-forward"
 # Query and key are left out where a rotation by position, or a norm, stands between them.
 KNOWN = (
     # BERT, RoBERTa, XLM-R, ELECTRA; DeBERTa with `_proj`
-    Factors(QUERY_KEY, r"attention\.self\.query(_proj)?", r"attention\.self\.key(_proj)?", facing=True),
+    Factors(
+        QUERY_KEY,
+        r"attention\.self\.query(_proj)?",
+        r"attention\.self\.key(_proj)?",
+        facing=True,
+        beside=r"attention\.self\.pos_(query|key)_proj",
+    ),
     Factors(VALUE_OUTPUT, r"attention\.self\.value(_proj)?", r"attention\.output\.dense"),
     # these and MPNet
     Factors(FEED_FORWARD, r"intermediate\.dense", r"output\.dense"),
@@ -61,13 +69,13 @@ KNOWN = (
     Factors(QUERY_KEY, r"attention\.q_lin", r"attention\.k_lin", facing=True),
     Factors(VALUE_OUTPUT, r"attention\.v_lin", r"attention\.out_lin"),
     Factors(FEED_FORWARD, r"ffn\.lin1", r"ffn\.lin2"),
-    # ModernBERT (its Wi is input and gate), NomicBERT
+    # ModernBERT (its Wi is the activated half and the other one), NomicBERT's own code
     Factors(VALUE_OUTPUT, r"attn\.Wqkv", r"attn\.(Wo|out_proj)", rows=(2, 3)),
-    Factors(FEED_FORWARD, r"mlp\.Wi", r"mlp\.Wo", rows=(0, 2)),
-    Factors(FEED_FORWARD, r"mlp\.fc11", r"mlp\.fc2"),
-    # Qwen3, Mistral and their like
+    Factors(FEED_FORWARD, r"mlp\.Wi", r"mlp\.Wo", rows=(1, 2)),
+    Factors(FEED_FORWARD, r"mlp\.fc11", r"mlp\.fc2", beside=r"mlp\.fc12"),
+    # Qwen3, Mistral and their like, NomicBERT in transformers
     Factors(VALUE_OUTPUT, r"self_attn\.v_proj", r"self_attn\.o_proj"),
-    Factors(FEED_FORWARD, r"mlp\.up_proj", r"mlp\.down_proj"),
+    Factors(FEED_FORWARD, r"mlp\.up_proj", r"mlp\.down_proj", beside=r"mlp\.gate_proj"),
 )
 
 
@@ -79,11 +87,18 @@ class FactorPair:
         factors: What they are.
         inner: Place of the first one.
         outer: Place of the second one.
+        beside: Places of those that follow the same hidden units.
     """
 
     factors: Factors
     inner: Site
     outer: Site
+    beside: tuple[Site, ...] = ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All of them."""
+        return self.inner, self.outer, *self.beside
 
     def likenesses(self, weights: SharedWeights, source: int) -> tuple[float, float]:
         """How like the base's a source's factors are (the more alike of the two), and their product."""
@@ -112,11 +127,11 @@ def factor_pairs(sites: Iterable[Site]) -> Iterator[FactorPair]:
         for factors in KNOWN:
             inner, outer = _named(block, factors.inner), _named(block, factors.outer)
             if inner and outer:
-                yield FactorPair(factors, inner, outer)
+                yield FactorPair(factors, inner[0], outer[0], _named(block, factors.beside))
 
 
-def _named(block: dict[str, Site], pattern: str) -> Site | None:
-    return next((site for name, site in block.items() if re.fullmatch(rf"{pattern}\.weight", name)), None)
+def _named(block: dict[str, Site], pattern: str) -> tuple[Site, ...]:
+    return tuple(site for name, site in block.items() if re.fullmatch(rf"{pattern}\.weight", name))
 
 
 def _folded(outer: Float32, hidden: int, config: dict[str, Any]) -> Float32:

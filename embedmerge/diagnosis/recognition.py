@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from embedmerge.diagnosis.shared_weights import SharedWeights
     from embedmerge.merging.anatomy import Site
 
-# Likenesses (docs/inspect.md has what they were set by). Other models are below 0.05; a task vector as
+# Likenesses (docs/inspect.md has what they were set by). Other models are below 0.01; a task vector as
 # long as the base's own weights leaves 0.67, one 2.8 times as long 0.2.
 UNRELATED = 0.2
 DOUBTFUL = 2 / 3
@@ -52,6 +52,35 @@ class Disguise:
     product: float
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A block or a Linear, in the base and in an expert.
+
+    Attributes:
+        name: What it is called.
+        product: Inner product of the two.
+        own: Squared norm of the base's.
+        other: Squared norm of the expert's.
+    """
+
+    name: str
+    product: float
+    own: float
+    other: float
+
+    @property
+    def likeness(self) -> float:
+        return likeness(self.product, self.own, self.other)
+
+    @property
+    def numbers(self) -> str:
+        """Cosine and length in words."""
+        lengths = math.sqrt(self.own * self.other)
+        cosine = self.product / lengths if lengths else 0.0
+        norm = math.sqrt(self.other / self.own) if self.own else math.inf
+        return f"cosine {_number(cosine)}, norm {norm:.2f} times as large"
+
+
 def recognise(weights: SharedWeights, moments: Mapping[Site, Moments]) -> Iterator[Finding]:
     """Findings about experts that do not descend from the base, or were re-parametrised.
 
@@ -64,11 +93,15 @@ def recognise(weights: SharedWeights, moments: Mapping[Site, Moments]) -> Iterat
         disguises = list(_disguises(weights, moments, expert))
         if disguises:
             yield Finding("error", source.name, _re_parametrised(disguises, base))
-        hidden = {site for each in disguises for site in (each.pair.inner, each.pair.outer)}
-        # gains of a LayerNorm lie near 1 in every model there is
-        telling = {site: own for site, own in moments.items() if site not in hidden and len(site.shape) > 1}
+        hidden = {site for each in disguises for site in each.pair.sites}
+        telling = {site: own for site, own in moments.items() if site not in hidden and _tells(site, own)}
         for level, text in _descent(telling, expert, base):
             yield Finding(level, source.name, text)
+
+
+def _tells(site: Site, moments: Moments) -> bool:
+    """Gains of a LayerNorm lie near 1 in every model there is, and zeros have no direction."""
+    return len(site.shape) > 1 and moments.gram[0, 0] > 0
 
 
 def _disguises(weights: SharedWeights, moments: Mapping[Site, Moments], expert: int) -> Iterator[Disguise]:
@@ -97,35 +130,45 @@ def _summary(what: str, disguises: Sequence[Disguise]) -> str:
 
 
 def _descent(moments: Mapping[Site, Moments], expert: int, base: str) -> Iterator[tuple[Level, str]]:
-    blocks = {
-        name: summed(moments[site] for site in sites) for name, sites in sites_by_block(moments).items()
+    blocks = sites_by_block(moments)
+    worst = {
+        block: _least_alike(block, {site: moments[site] for site in sites}, expert)
+        for block, sites in blocks.items()
     }
-    alike = {name: _likeness(own, expert) for name, own in blocks.items()}
-    unrelated = {name: blocks[name] for name, value in alike.items() if value < UNRELATED}
-    doubtful = {name: blocks[name] for name, value in alike.items() if UNRELATED <= value < DOUBTFUL}
+    unrelated = {block: place for block, place in worst.items() if place.likeness < UNRELATED}
+    doubtful = {block: place for block, place in worst.items() if UNRELATED <= place.likeness < DOUBTFUL}
     if unrelated:
-        part = "" if len(unrelated) == len(blocks) else "in part "
+        whole = all(block in unrelated and place.name == block for block, place in worst.items())
+        what = f"not tuned from {base}" if whole else f"in part not tuned from {base}, or re-parametrised"
         yield (
             "error",
-            f"{part}not tuned from {base}: hardly anything in common with its weights in "
-            f"{_with_numbers(unrelated, expert)}; merge only models tuned from one base",
+            f"{what}: hardly anything in common with its weights in {_with_numbers(unrelated)}; "
+            "merge only models tuned from one base",
         )
     if doubtful:
         yield (
             "warning",
-            f"moved farther from {base} than its weights are long in {_with_numbers(doubtful, expert)}; "
+            f"moved farther from {base} than its weights are long in {_with_numbers(doubtful)}; "
             "was it tuned from another model?",
         )
 
 
-def _with_numbers(blocks: Mapping[str, Moments], expert: int) -> str:
-    """Names of blocks, and how the least alike of them lies to the base's."""
-    worst = min(blocks, key=lambda name: _likeness(blocks[name], expert))
-    product, own, other = blocks[worst].with_base(expert)
-    cosine = product / math.sqrt(own * other) if own * other else 0.0
-    norm = math.sqrt(other / own) if own else math.inf
-    place = f"{worst}: " if len(blocks) > 1 else ""
-    return f"{in_words(blocks)} ({place}cosine {_number(cosine)}, norm {norm:.2f} times as large)"
+def _least_alike(block: str, moments: Mapping[Site, Moments], expert: int) -> _Place:
+    """The block, or that of its Linears which is less like the base's, unless the block is unrelated."""
+    whole = _Place(block, *summed(moments.values()).with_base(expert))
+    if whole.likeness < UNRELATED:
+        return whole
+    linears = [
+        _Place(site.name, *own.with_base(expert)) for site, own in moments.items() if site.kind == "linear"
+    ]
+    return min([whole, *linears], key=lambda place: place.likeness)
+
+
+def _with_numbers(places: Mapping[str, _Place]) -> str:
+    """Names of blocks, and how the least alike place in them lies to the base's."""
+    worst = min(places.values(), key=lambda place: place.likeness)
+    where = "" if list(places) == [worst.name] else f"{worst.name}: "
+    return f"{in_words(places)} ({where}{worst.numbers})"
 
 
 def _number(value: float) -> str:

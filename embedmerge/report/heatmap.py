@@ -5,9 +5,9 @@ Every cell has its number, so the map reads the same without colours.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -54,7 +54,7 @@ class _Scale:
     def cell(self, value: float | None, width: int) -> Text:
         """A number on its colour, right-justified."""
         if value is None:
-            return Text(NOTHING.rjust(width), style="dim")
+            return Text(NOTHING.rjust(width - 1) + " ", style="dim")
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
         return Text(self.show(value).rjust(width - 1) + " ", style=self._style(min(max(share, 0.0), 1.0)))
 
@@ -83,24 +83,42 @@ class _Columns:
 
     @property
     def widths(self) -> list[int]:
-        """Width of each column; the first one is wider where the title asks for it."""
+        """Width of each column."""
         shown = [
             [NOTHING if row[at] is None else self.scale.show(float(row[at] or 0)) for row in self.rows]
             for at in range(len(self.labels))
         ]
-        widths = [max(map(len, (label, *cells))) + 2 for label, cells in zip(self.labels, shown, strict=True)]
-        widths[0] += max(len(self.title) + 1 - sum(widths), 0)
-        return widths
+        return [max(map(len, (label, *cells))) + 2 for label, cells in zip(self.labels, shown, strict=True)]
+
+    @property
+    def width(self) -> int:
+        """Width of all together, and of the title over them."""
+        return max(sum(self.widths), len(self.title) + 1)
+
+    def cut(self, width: int) -> Iterator[_Columns]:
+        """Parts that fit the width, one column at least in each."""
+        starts, taken = [0], 0
+        for at, column in enumerate(self.widths):
+            if taken + column > width and at > starts[-1]:
+                starts.append(at)
+                taken = 0
+            taken += column
+        for start, stop in pairwise([*starts, len(self.labels)]):
+            yield replace(
+                self, labels=self.labels[start:stop], rows=tuple(row[start:stop] for row in self.rows)
+            )
 
     def heads(self) -> tuple[Text, Text]:
         """The title, and the labels below it."""
         labels = (label.rjust(width - 1) + " " for label, width in zip(self.labels, self.widths, strict=True))
-        return Text(self.title.rjust(sum(self.widths) - 1) + " ", style="bold"), Text("".join(labels))
+        title = Text(self.title.rjust(self.width - 1) + " ", style="bold")
+        return title, Text("".join(labels).rjust(self.width))
 
     def cells(self, row: int) -> Text:
         """The cells of one row."""
         pairs = zip(self.rows[row], self.widths, strict=True)
-        return Text.assemble(*(self.scale.cell(value, width) for value, width in pairs))
+        margin = " " * (self.width - sum(self.widths))
+        return Text.assemble(margin, *(self.scale.cell(value, width) for value, width in pairs))
 
 
 def heat_map(diagnosis: Diagnosis, width: int) -> Group:
@@ -110,7 +128,7 @@ def heat_map(diagnosis: Diagnosis, width: int) -> Group:
         diagnosis: The measures.
         width: Columns of the terminal.
     """
-    letters = string.ascii_uppercase[: len(diagnosis.experts)]
+    letters = _letters(len(diagnosis.experts))
     rows = (*diagnosis.blocks, diagnosis.model)
     names = [block.name for block in rows]
     parts: list[RenderableType] = [*_legend(diagnosis, letters), Text("")]
@@ -122,13 +140,19 @@ def heat_map(diagnosis: Diagnosis, width: int) -> Group:
     return Group(*parts[:-1])
 
 
-def _legend(diagnosis: Diagnosis, letters: str) -> Iterator[Text]:
+def _letters(experts: int) -> list[str]:
+    """A, B and so on; behind Z comes AA."""
+    alphabet = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
+    return [alphabet[at % 26] * (at // 26 + 1) for at in range(experts)]
+
+
+def _legend(diagnosis: Diagnosis, letters: Sequence[str]) -> Iterator[Text]:
     yield Text(f"Task vectors against {diagnosis.base}, {diagnosis.model.elements:,} weights", style="bold")
     for letter, name in zip(letters, diagnosis.experts, strict=True):
-        yield Text.assemble((letter, "bold"), f"  {name}")
+        yield Text.assemble((letter.ljust(len(letters[-1])), "bold"), f"  {name}")
 
 
-def _by_block(rows: Sequence[BlockMeasures], letters: str) -> Iterator[_Columns]:
+def _by_block(rows: Sequence[BlockMeasures], letters: Sequence[str]) -> Iterator[_Columns]:
     norms = tuple([expert.relative_norm for expert in row.experts] for row in rows)
     # The outlying block would leave the others without colour if the scale began at zero.
     largest = max((norm for row in norms for norm in row if norm is not None), default=0.0)
@@ -138,25 +162,26 @@ def _by_block(rows: Sequence[BlockMeasures], letters: str) -> Iterator[_Columns]
     ranks = tuple([expert.effective_rank for expert in row.experts] for row in rows)
     if any(rank is not None for row in ranks for rank in row):
         shares = tuple([expert.rank_share for expert in row.experts] for row in rows)
-        yield _Columns(
-            "effective rank", tuple(letters), ranks, _Scale(0, _full_rank(ranks, shares), COLD, _whole)
-        )
+        full = _full_ranks(ranks, shares)
+        title = "effective rank" + (f" of {full[-1]:.0f}" if full[-1] - full[0] < 0.5 else "")
+        yield _Columns(title, tuple(letters), ranks, _Scale(0, full[-1], COLD, _whole))
 
 
-def _pairs(rows: Sequence[BlockMeasures], letters: str) -> Iterator[_Columns]:
+def _pairs(rows: Sequence[BlockMeasures], letters: Sequence[str]) -> Iterator[_Columns]:
     cosines = tuple([pair.cosine for pair in row.pairs] for row in rows)
     signs = tuple([pair.sign_agreement for pair in row.pairs] for row in rows)
     labels = tuple(_pair_labels(letters))
     if len(labels) > MOST_PAIRS:
         labels = ("least", "mean", "most")
         cosines, signs = (tuple(map(_folded, measured)) for measured in (cosines, signs))
-    if len(letters) > 2:
-        signs = tuple([*row, block.all_agree] for row, block in zip(signs, rows, strict=True))
     yield _Columns("cosine", labels, cosines, COSINES)
-    yield _Columns("same sign", (*labels, "all") if len(letters) > 2 else labels, signs, SIGNS)
+    yield _Columns("same sign", labels, signs, SIGNS)
+    if len(letters) > 2:
+        # By chance all of n agree on 2 in 2^n, so half is no middle here.
+        yield _Columns("all", ("same",), tuple([row.all_agree] for row in rows), _Scale(0, 1, COLD, _percent))
 
 
-def _all_pairs(model: BlockMeasures, letters: str, width: int) -> Iterator[Text]:
+def _all_pairs(model: BlockMeasures, letters: Sequence[str], width: int) -> Iterator[Text]:
     """Every expert against every other, over the whole model."""
     tables = [
         _Columns(title, tuple(letters), _square(model.pairs, letters, measure), scale)
@@ -165,40 +190,41 @@ def _all_pairs(model: BlockMeasures, letters: str, width: int) -> Iterator[Text]
             ("same sign, whole model", lambda pair: pair.sign_agreement, SIGNS),
         )
     ]
-    for columns in _side_by_side(tables, width - 1 - GAP):
-        yield from _lines(list(letters), columns, 1 + GAP)
+    lead = len(letters[-1]) + GAP
+    for columns in _side_by_side(tables, width - lead):
+        yield from _lines(letters, columns, lead, total=False)
 
 
 def _square(
-    pairs: Sequence[PairMeasures], letters: str, measure: Callable[[PairMeasures], float | None]
+    pairs: Sequence[PairMeasures], letters: Sequence[str], measure: Callable[[PairMeasures], float | None]
 ) -> tuple[list[float | None], ...]:
     found = dict(zip(_pair_labels(letters), map(measure, pairs), strict=True))
-    return tuple([found.get(min(a, b) + "/" + max(a, b)) for b in letters] for a in letters)
+    return tuple([found.get(f"{a}/{b}", found.get(f"{b}/{a}")) for b in letters] for a in letters)
 
 
 def _side_by_side(groups: Iterable[_Columns], width: int) -> Iterator[list[_Columns]]:
-    """The groups in runs that fit the width, one at least in each."""
+    """The groups in runs that fit the width; a group that is wider is cut."""
     run: list[_Columns] = []
-    for group in groups:
-        if run and sum(sum(each.widths) + GAP for each in (*run, group)) - GAP > width:
+    for part in chain.from_iterable(group.cut(width) for group in groups):
+        if run and sum(each.width + GAP for each in (*run, part)) - GAP > width:
             yield run
             run = []
-        run.append(group)
+        run.append(part)
     if run:
         yield run
 
 
-def _lines(names: Sequence[str], groups: Sequence[_Columns], lead: int) -> Iterator[Text]:
-    """One line for each row, below two of headers."""
+def _lines(names: Sequence[str], groups: Sequence[_Columns], lead: int, total: bool = True) -> Iterator[Text]:
+    """One line for each row, below two of headers; the last row may be the total of the others."""
     gap = " " * GAP
     for head in zip(*(group.heads() for group in groups), strict=True):
         yield Text(" " * lead) + Text(gap).join(head)
     for row, name in enumerate(names):
         cells = Text(gap).join(group.cells(row) for group in groups)
-        yield Text(name.ljust(lead), style="bold" if row == len(names) - 1 else "") + cells
+        yield Text(name.ljust(lead), style="bold" if total and row == len(names) - 1 else "") + cells
 
 
-def _pair_labels(letters: str) -> list[str]:
+def _pair_labels(letters: Sequence[str]) -> list[str]:
     return [f"{a}/{b}" for at, a in enumerate(letters) for b in letters[at + 1 :]]
 
 
@@ -208,12 +234,12 @@ def _folded(values: Sequence[float | None]) -> list[float | None]:
     return [min(known), sum(known) / len(known), max(known)] if known else [None] * 3
 
 
-def _full_rank(ranks: Sequence[Sequence[float | None]], shares: Sequence[Sequence[float | None]]) -> float:
-    """The rank that a share of 1 would mean."""
-    pairs = [
-        (a, b) for row, share in zip(ranks, shares, strict=True) for a, b in zip(row, share, strict=True)
-    ]
-    return max(rank / share for rank, share in pairs if rank is not None and share)
+def _full_ranks(
+    ranks: Sequence[Sequence[float | None]], shares: Sequence[Sequence[float | None]]
+) -> list[float]:
+    """The ranks that shares of 1 would mean, least first."""
+    pairs = zip(chain.from_iterable(ranks), chain.from_iterable(shares), strict=True)
+    return sorted(rank / share for rank, share in pairs if rank is not None and share)
 
 
 def _short(value: float) -> str:
