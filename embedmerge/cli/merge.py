@@ -98,6 +98,8 @@ def _stated(value: Option | None, option: str, what: str) -> Option:
 
 def _parameters(given: list[str]) -> dict[str, Any]:
     """NAME=VALUE pairs, values read as YAML reads them."""
+    if not given:
+        return {}
     import yaml
 
     pairs = [text.partition("=") for text in given]
