@@ -13,7 +13,6 @@ from embedmerge.checkpoint.adapter import open_together
 from embedmerge.checkpoint.compat import Finding, check, errors_first
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import Checkpoint, open_checkpoint
-from embedmerge.diagnosis.diagnose import Diagnosis, diagnose
 from embedmerge.errors import EmbedmergeError
 from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
@@ -26,6 +25,7 @@ from embedmerge.statistics.text import texts_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from embedmerge.diagnosis.diagnose import Diagnosis
     from embedmerge.evaluation.compare import Side, TaskScores
     from embedmerge.evaluation.scoring import ScoreStore
     from embedmerge.evaluation.tasks import Task
@@ -344,6 +344,8 @@ def inspect(
     findings = check(checkpoints)
     if not weights or any(finding.level == "error" for finding in findings):
         return Inspection(facts, findings)
+    from embedmerge.diagnosis.diagnose import diagnose
+
     diagnosis = diagnose(checkpoints, ranks, _labelled(progress, "reading weights"))
     return Inspection(facts, errors_first((*findings, *diagnosis.findings)), diagnosis)
 

@@ -15,7 +15,7 @@ from embedmerge.checkpoint.compat import not_finite
 from embedmerge.checkpoint.lineage import FollowingDigest, require_as_fetched
 from embedmerge.checkpoint.portable import portable_files
 from embedmerge.checkpoint.reading import TensorReader
-from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, narrow, widen
+from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, is_finite, narrow, widen
 from embedmerge.checkpoint.torch_file import write_torch_file
 from embedmerge.checkpoint.writing import ShardedWriter
 from embedmerge.errors import EmbedmergeError
@@ -248,6 +248,7 @@ class _Merger:
             self._workers,
             self._read_statistics if statistics is not None else None,
             HELD,
+            lambda site, values: _narrowed(values, self._tensors[site].info),
         )
         self._digests = {
             path: self._stack.enter_context(FollowingDigest(path))
@@ -264,7 +265,7 @@ class _Merger:
     def survey(self) -> None:
         """Look at the whole model first, where the method has to."""
         sites = [site for site, tensor in self._tensors.items() if tensor.is_merged]
-        for survey, group in self._streaming.model_surveys(sites):
+        for survey, group, _ in self._streaming.model_surveys(sites):
             self._total += survey.passes * sum(site.elements for site in group)
         self._streaming.survey_model(sites, self._count)
 
@@ -279,7 +280,7 @@ class _Merger:
             while missing:
                 _, start, values = next(merged)
                 missing -= values.size
-                yield _narrowed(values, tensor.info)
+                yield values
                 self._follow(tensor, start + values.size)
                 self._count(values.size)
 
@@ -314,7 +315,7 @@ class _Merger:
         location = self._tensors[site].locations[source]
         assert location is not None
         values = self._reader.read_float32(location, start, stop)
-        if not np.isfinite(values).all():
+        if not is_finite(values):
             raise not_finite(self._sources[source].name, location.info.name)
         return values
 
@@ -345,7 +346,7 @@ class _Merger:
 
 def _narrowed(values: Float32, info: TensorInfo) -> NDArray[Any]:
     stored = narrow(values, info.dtype)
-    finite = np.isfinite(values).all() and (stored is values or np.isfinite(widen(stored, info.dtype)).all())
+    finite = is_finite(values) and (stored is values or is_finite(widen(stored, info.dtype)))
     if not finite:
         msg = (
             f"tensor {info.name!r} leaves the range of {info.dtype}; "

@@ -13,13 +13,13 @@ from embedmerge.checkpoint.lineage import model_sha256, weights_sha256
 from embedmerge.checkpoint.pooling import StatedPooling
 from embedmerge.dressing import dressed, is_loadable
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.retrieval.cache import EmbeddingCache
+    from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
 
 Role = Literal["base", "target", "peer"]
 
@@ -162,6 +162,8 @@ def encoder_model(checkpoint: Checkpoint) -> EncoderModel:
     Raises:
         EmbedmergeError: The folder does not say how it pools.
     """
+    from embedmerge.retrieval.encoder import EncoderModel
+
     if checkpoint.pooling is None:
         msg = (
             f"{checkpoint.name}: a plain {checkpoint.layout} folder does not say how it pools; "
@@ -191,4 +193,6 @@ def source_encoder(
     progress: Callable[[int, int], None] | None = None,
 ) -> Encoder:
     """An encoder for one source."""
+    from embedmerge.retrieval.encoder import Encoder
+
     return Encoder(encoder_model(source.checkpoint), settings, cache, progress)

@@ -62,6 +62,15 @@ def test_defaults_are_filled_in_and_modifiers_kept_apart(specs, tmp_path):
     assert manifest.mixture.parameters == {**manifest.parameters, **manifest.modifiers}
 
 
+def test_numbers_of_each_expert_are_kept_as_they_were_written(specs, tmp_path):
+    density = {"expert legal": {"block 0": 0.1, "*": [0.2, 0.5]}, "*": 0.3}
+    written = merge(specs, None, tmp_path / "out", method="dare_ties", parameters={"density": density})
+    mixture = read_manifest(written.folder).mixture
+    assert mixture.parameters["density"] == written.changed["density"] == density
+    again = merge(specs, None, tmp_path / "again", method="dare_ties", parameters=mixture.parameters)
+    assert (again.folder / NAME).read_bytes() == (written.folder / NAME).read_bytes()
+
+
 def test_the_mixture_it_gives_is_the_one_that_was_made(specs, tmp_path):
     weights = {"legal": [0.1, 0.5], "code": {"block 1": 0.4, "*": 0.1}}
     folder = merge(specs, weights, tmp_path / "out", dtype="float16", shard_bytes=20_000).folder

@@ -80,6 +80,8 @@ def test_progress_rises_to_the_bytes_of_all_files(family, tmp_path):
         ((0.5, 0.3, 0.2), {"dtype": "bfloat16", "shard_bytes": 20_000}),
         (None, {"method": "dare_ties", "parameters": {"seed": 7, "density": 0.4}}),
         (None, {"method": "ties", "parameters": {"density": {"block 0": 0.1, "*": 0.5}, "clamp": 1.0}}),
+        (None, {"method": "ties", "parameters": {"density": {"expert code": [0.1, 0.9], "*": 0.4}}}),
+        (None, {"method": "della", "parameters": {"epsilon": {"expert legal": {"block 0": 0.1}}}}),
         ({"legal": [0.1, 0.6], "code": 0.2}, {"method": "task_arithmetic", "parameters": {"lines": 0.5}}),
         (None, {"method": "tsv_m"}),
     ],

@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from embedmerge.checkpoint.adapter import AdaptedCheckpoint
 from embedmerge.checkpoint.architecture import (
     MEANINGS,
@@ -22,6 +20,7 @@ from embedmerge.checkpoint.architecture import (
     rope_scaling,
 )
 from embedmerge.checkpoint.reading import TensorReader
+from embedmerge.checkpoint.tensors import is_finite
 from embedmerge.checkpoint.vocabulary import normaliser, special_tokens, vocabulary
 from embedmerge.errors import EmbedmergeError
 
@@ -137,7 +136,7 @@ def _is_finite(reader: TensorReader, location: TensorLocation) -> bool:
     slices = (
         reader.read_float32(location, at, min(at + SLICE, elements)) for at in range(0, elements, SLICE)
     )
-    return all(bool(np.isfinite(part).all()) for part in slices)
+    return all(is_finite(part) for part in slices)
 
 
 def _donor_findings(donor: Checkpoint) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.layout import Checkpoint
 
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -107,6 +107,17 @@ def narrow(values: Float32, dtype: str) -> NDArray[Any]:
         return values.astype(STORAGE[dtype], copy=False)
 
 
+def is_finite(values: Float32) -> bool:
+    """Whether a flat array holds neither NaN nor infinity.
+
+    >>> is_finite(np.float32([1, 1e38])), is_finite(np.float32([1, np.inf]))
+    (True, False)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.dot(values, values)  # cheaper than looking at each; overflows only where they are huge
+    return bool(np.isfinite(length) or np.isfinite(values).all())
+
+
 class SafetensorsFile:
     """A safetensors file whose header has been checked and whose tensors are read on demand.
 

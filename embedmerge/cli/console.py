@@ -60,20 +60,10 @@ class Screen:
         self._libraries = quiet_libraries()
 
     def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         self._libraries.__enter__()
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=self._quiet or not console.is_terminal,
-        )
-        self._progress.start()
+        if sys.stderr.isatty() and not self._quiet:
+            self._progress = _bars()
+            self._progress.start()
         return self
 
     def __exit__(self, *details: Any) -> None:
@@ -83,8 +73,10 @@ class Screen:
 
     def stage(self, name: str) -> None:
         """Say which stage begins."""
-        if self._progress and not self._quiet:
+        if self._progress:
             self._progress.console.print(f"[dim]{name}[/dim]")
+        elif not self._quiet:
+            sys.stderr.write(f"{name}\n")
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Move the bar of this label, and take it away when it is full."""
@@ -95,3 +87,16 @@ class Screen:
         self._progress.update(self._tasks[label], completed=done, total=total)
         if done >= total:
             self._progress.remove_task(self._tasks.pop(label))
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -126,11 +126,9 @@ def _range(parameter: Parameter) -> str:
 
 
 def _help(parameter: Parameter) -> str:
-    return (
-        f"{parameter.help} (one for all tensors)"
-        if parameter.is_number and parameter.whole
-        else parameter.help
-    )
+    if parameter.by_expert:
+        return f"{parameter.help} (may differ from expert to expert)"
+    return f"{parameter.help} (one for all tensors)" if parameter.whole else parameter.help
 
 
 def _as_json(spec: MethodSpec) -> dict[str, Any]:
@@ -151,6 +149,7 @@ def _as_json(spec: MethodSpec) -> dict[str, Any]:
                 "high": _bound(parameter.high),
                 "choices": list(parameter.choices) or None,
                 "per_tensor": parameter.is_number and not parameter.whole,
+                "per_expert": parameter.by_expert,
             }
             for name, parameter in spec.parameters.items()
         },

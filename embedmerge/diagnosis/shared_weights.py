@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from embedmerge.checkpoint.compat import is_expendable, not_finite
+from embedmerge.checkpoint.tensors import is_finite
 from embedmerge.merging.anatomy import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from embedmerge.checkpoint.layout import Checkpoint
@@ -54,7 +54,7 @@ class SharedWeights:
         """
         location = self.sites[site][source]
         values = self.reader.read_float32(location, cut.start, cut.stop)
-        if not np.isfinite(values).all():
+        if not is_finite(values):
             raise not_finite(self.sources[source].name, location.info.name)
         return values
 

@@ -10,9 +10,14 @@ from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
 from embedmerge.from_mergekit.configuration import Configuration, Entry, Model
 from embedmerge.from_mergekit.schedule import Schedule, normalised, pointwise, sums
+from embedmerge.merging.per_expert import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from embedmerge.merging.settings import Settings
+
+    Experts = dict[str, Entry]
 
 SUM_TOLERANCE = 1e-6
 
@@ -30,13 +35,13 @@ class Arithmetic:
     parameters: dict[str, Any]
 
 
-def arithmetic_of(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def arithmetic_of(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """Weights and parameters with which our method gives what mergekit's gives.
 
     Args:
         configuration: As it was read.
         base: The model that gives tokenizer and modules.
-        experts: The other models.
+        experts: The other models, by the names that they get.
 
     Raises:
         EmbedmergeError: A parameter is missing, or has no counterpart here.
@@ -44,11 +49,11 @@ def arithmetic_of(configuration: Configuration, base: Model, experts: list[Entry
     return ARITHMETIC[configuration.method](configuration, base, experts)
 
 
-def _linear(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _linear(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """`Σ wᵢ θᵢ / Σ wᵢ`: the weights are divided by their sum, and the base's is what is left to 1."""
     own = next((entry for entry in configuration.entries if entry.model == base), None)
     first = own or Entry(base, {}, "base_model")
-    weights = [_weight(configuration, entry) for entry in (first, *experts)]
+    weights = [_weight(configuration, entry) for entry in (first, *experts.values())]
     totals = sums(weights, "models") if not configuration.flag("normalize", True) else ()
     if any(abs(total - 1) > SUM_TOLERANCE for total in totals):
         msg = "with `normalize: false` the weights must add up to 1 everywhere"
@@ -59,7 +64,7 @@ def _linear(configuration: Configuration, base: Model, experts: list[Entry]) -> 
     return Arithmetic(shares[1:], {})
 
 
-def _slerp(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _slerp(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """Spherical from base to expert, whose weight t is."""
     if len(experts) != 1:
         raise EmbedmergeError(f"models: slerp takes one beside the base, not {len(experts)}")
@@ -69,44 +74,44 @@ def _slerp(configuration: Configuration, base: Model, experts: list[Entry]) -> A
     return Arithmetic([_require_complete(t, "parameters.t")], {})
 
 
-def _task_arithmetic(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _task_arithmetic(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """`θ₀ + λ Σ wᵢ τᵢ`, the weights divided by their sum where it says so."""
-    weights = [_weight(configuration, entry) for entry in experts]
+    weights = [_weight(configuration, entry) for entry in experts.values()]
     if configuration.flag("normalize", False):
         weights = normalised(weights, _blocks_of(base), "models")
     return Arithmetic(weights, _scaled(_lambda(configuration)))
 
 
-def _ties(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _ties(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """Trimmed tensor by tensor; then as `_elected`."""
-    density = _density(configuration, experts)
-    if configuration.flag("rescale", False) and density.numbers != (1.0,):
+    densities = _densities(configuration, experts)
+    trimmed = any(density.numbers != (1.0,) for density in densities.values())
+    if configuration.flag("rescale", False) and trimmed:
         raise EmbedmergeError("parameters.rescale: enlarges what ties has trimmed, which is not translated")
     elected = _elected(configuration, base, experts, normalize=True)
-    return Arithmetic(elected.weights, {"density": density.setting, "scope": "tensor", **elected.parameters})
+    density = _by_expert(densities)
+    return Arithmetic(elected.weights, {"density": density, "scope": "tensor", **elected.parameters})
 
 
-def _dare_linear(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _dare_linear(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """Task arithmetic on what is not dropped."""
     summed = _task_arithmetic(configuration, base, experts)
     return Arithmetic(summed.weights, {**_dropping(configuration, experts), **summed.parameters})
 
 
-def _dare_ties(configuration: Configuration, base: Model, experts: list[Entry]) -> Arithmetic:
+def _dare_ties(configuration: Configuration, base: Model, experts: Experts) -> Arithmetic:
     """An election on what is not dropped."""
     elected = _elected(configuration, base, experts, normalize=False)
     return Arithmetic(elected.weights, {**_dropping(configuration, experts), **elected.parameters})
 
 
-def _elected(
-    configuration: Configuration, base: Model, experts: list[Entry], *, normalize: bool
-) -> Arithmetic:
+def _elected(configuration: Configuration, base: Model, experts: Experts, *, normalize: bool) -> Arithmetic:
     """`λ Σ wᵢ τ̂ᵢ` over the elements that agree with the sign elected, divided by `Σ wᵢ` of them or not.
 
     Our mean is times the sum of the weights, so that they are given with sum 1; our sum is times the
     number of experts that count, by which λ is divided.
     """
-    weights = [_weight(configuration, entry) for entry in experts]
+    weights = [_weight(configuration, entry) for entry in experts.values()]
     if not configuration.flag("normalize", normalize):
         factor = _over_count(_lambda(configuration), weights, _blocks_of(base))
         return Arithmetic(weights, {"agg": "sum", **_scaled(factor)})
@@ -117,12 +122,12 @@ def _elected(
     return Arithmetic(shares, {"agg": "mean", **_scaled(_lambda(configuration))})
 
 
-def _dropping(configuration: Configuration, experts: list[Entry]) -> dict[str, Any]:
+def _dropping(configuration: Configuration, experts: Experts) -> dict[str, Any]:
     rescale = "l1" if configuration.flag("rescale", True) else "none"
-    return {"density": _density(configuration, experts).setting, "rescale": rescale}
+    return {"density": _by_expert(_densities(configuration, experts)), "rescale": rescale}
 
 
-ARITHMETIC: dict[str, Callable[[Configuration, Model, list[Entry]], Arithmetic]] = {
+ARITHMETIC: dict[str, Callable[[Configuration, Model, Experts], Arithmetic]] = {
     "linear": _linear,
     "slerp": _slerp,
     "task_arithmetic": _task_arithmetic,
@@ -140,14 +145,15 @@ def _weight(configuration: Configuration, entry: Entry) -> Schedule:
     return _require_complete(found, where)
 
 
-def _density(configuration: Configuration, experts: list[Entry]) -> Schedule:
-    """The share that is kept of every expert alike."""
+def _densities(configuration: Configuration, experts: Experts) -> dict[str, Schedule]:
+    """The share that is kept of each expert."""
     whole = Schedule.constant(1.0)
-    found = [(_schedule(configuration, entry, "density") or whole).otherwise(whole) for entry in experts]
-    if any(density != found[0] for density in found):
-        msg = "differs from model to model, and is one for all of them here; give them the same"
-        raise EmbedmergeError(f"models: density {msg}")
-    return found[0]
+    found = {name: _schedule(configuration, entry, "density") for name, entry in experts.items()}
+    return {name: (density or whole).otherwise(whole) for name, density in found.items()}
+
+
+def _by_expert(schedules: dict[str, Schedule]) -> Settings:
+    return together({name: schedule.setting for name, schedule in schedules.items()})
 
 
 def _schedule(configuration: Configuration, entry: Entry, name: str) -> Schedule | None:

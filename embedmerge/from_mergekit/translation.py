@@ -68,7 +68,7 @@ def translation_of(configuration: Configuration) -> Translation:
     """As `translate`, of a file that has been read."""
     base, experts = _sources(configuration)
     names = _names([expert.model for expert in experts])
-    arithmetic = arithmetic_of(configuration, base, experts)
+    arithmetic = arithmetic_of(configuration, base, dict(zip(names, experts, strict=True)))
     weights = {name: each.setting for name, each in zip(names, arithmetic.weights, strict=True)}
     dtype = configuration.out_dtype or configuration.dtype
     method = {

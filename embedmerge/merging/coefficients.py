@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from embedmerge.errors import EmbedmergeError, nearest
-from embedmerge.merging.settings import as_setting, resolve
+from embedmerge.merging.settings import as_setting, numbers_in, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,6 +113,10 @@ class Coefficients:
                 raise EmbedmergeError(msg)
         checked = {name: as_setting(value, f"weights: {name}") for name, value in settings.items()}
         return Coefficients(self.weights, checked)
+
+    def counts(self, name: str) -> bool:
+        """Whether an expert counts for something in any tensor."""
+        return any(numbers_in((self.by_tensor or {}).get(name, self.weights[name])))
 
     def for_tensor(self, site: Site) -> tuple[float, ...]:
         """The coefficients of one tensor, base first."""

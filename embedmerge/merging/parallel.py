@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # numpy lets go of the interpreter during large operations, so threads are enough.
 T = TypeVar("T")
 AHEAD = 1  # pieces in work beyond one per thread; more would only hold memory
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT = 1 << 25  # bytes
 
 
 class Workers:
@@ -30,6 +33,7 @@ class Workers:
         self.threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.threads)
         self._limits = threadpool_limits(1, user_api="blas")
+        _keep_freed_memory()
 
     def __enter__(self) -> Self:
         return self
@@ -51,3 +55,15 @@ class Workers:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc hand out again what slices have freed.
+
+    It would give each back to the system and take the next from there, page by page, which costs as much
+    as the arithmetic.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(threshold, KEPT)

@@ -71,8 +71,12 @@ class Part:
 
     @property
     def factors(self) -> tuple[float, ...]:
-        """The shares as factors of a sum over the experts: all 1 where all experts count alike."""
-        return tuple(share * len(self.shares) for share in self.shares)
+        """The shares as factors of a sum over the experts: all 1 where all experts count alike.
+
+        An expert that counts for nothing leaves the factors of the others as they would be without it.
+        """
+        counting = sum(share != 0 for share in self.shares)
+        return tuple(share * counting for share in self.shares)
 
     def uniform(self, expert: int, seed: int, purpose: str = "") -> NDArray[np.float64]:
         """Numbers in [0, 1), one per element.
@@ -103,8 +107,14 @@ def weighted_sum(tensors: Sequence[Float32], weights: Sequence[ArrayLike]) -> Fl
     >>> weighted_sum([np.zeros(2, np.float32), np.ones(2, np.float32)], [0.75, 0.25])
     array([0.25, 0.25], dtype=float32)
     """
-    total = np.full_like(tensors[0], -0.0, dtype=np.float32)  # -0.0 + x is x, the sign of zero included
-    for tensor, weight in zip(tensors, weights, strict=True):
-        if np.any(weight):
-            total += np.asarray(weight, dtype=np.float32) * tensor
+    counting = [
+        (tensor, np.asarray(weight, np.float32))
+        for tensor, weight in zip(tensors, weights, strict=True)
+        if np.any(weight)
+    ]
+    if not counting:
+        return np.zeros_like(tensors[0], dtype=np.float32)
+    total = np.multiply(*counting[0], dtype=np.float32)
+    for tensor, weight in counting[1:]:
+        total += weight * tensor
     return total

@@ -15,24 +15,28 @@ if TYPE_CHECKING:
 
 
 @cache
+def names() -> tuple[str, ...]:
+    """Names of all methods, which are those of the modules of `methods/`."""
+    return tuple(sorted(found.name for found in iter_modules(folder.__path__)))
+
+
 def methods() -> dict[str, MethodSpec]:
-    """All methods by name: every module of `methods/` has its `SPEC`.
+    """All methods by name: every module has its `SPEC`.
 
     >>> "linear" in methods(), "ties" in methods()
     (True, True)
     """
-    modules = sorted(found.name for found in iter_modules(folder.__path__))
-    specs = [import_module(f"{folder.__name__}.{name}").SPEC for name in modules]
-    return {spec.name: spec for spec in specs}
+    return {name: method(name) for name in names()}
 
 
+@cache
 def method(name: str) -> MethodSpec:
-    """A method by name.
+    """A method by name; the other methods' modules are not imported.
 
     Raises:
         EmbedmergeError: There is none of that name.
     """
-    known = methods()
-    if name not in known:
-        raise EmbedmergeError(f"method {name!r}: no such merging method; {nearest(name, sorted(known))}")
-    return known[name]
+    if name not in names():
+        raise EmbedmergeError(f"method {name!r}: no such merging method; {nearest(name, names())}")
+    spec: MethodSpec = import_module(f"{folder.__name__}.{name}").SPEC
+    return spec

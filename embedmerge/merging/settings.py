@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 # One number; numbers spread evenly over the depth; or either by selector, the first that fits counting.
 Setting = float | list[float] | dict[str, float | list[float]]
+# The same for all experts, or with keys `expert NAME` before the setting of one alone (`per_expert`).
+Settings = Setting | dict[str, float | list[float] | dict[str, float | list[float]]]
 
+EXPERT = re.compile(r"expert(?:\s+(.*))?")
 BLOCKS = re.compile(r"blocks?\s+(\d+)(?:\s*-\s*(\d+))?(?:\s+(\S.*))?")
 
 
@@ -53,7 +56,7 @@ def fits(selector: str, site: Site) -> bool:
     return inside and fnmatchcase(site.name, blocks[3] or "*")
 
 
-def numbers_in(setting: Setting) -> tuple[float, ...]:
+def numbers_in(setting: Settings) -> tuple[float, ...]:
     """Every number a setting can come to, the ends of a list for what lies between."""
     if isinstance(setting, dict):
         return tuple(number for value in setting.values() for number in numbers_in(value))
@@ -64,9 +67,11 @@ def as_setting(value: Any, what: str) -> Setting:
     """A setting as the user wrote it, checked.
 
     Raises:
-        EmbedmergeError: Anything but finite numbers; an empty list or mapping.
+        EmbedmergeError: Anything but finite numbers; an empty list or mapping; a key for one expert.
     """
     if isinstance(value, dict):
+        for selector in (selector for selector in value if EXPERT.fullmatch(str(selector).strip())):
+            raise EmbedmergeError(f"{what}: experts are not told apart here; take out {selector!r}")
         cases = {str(selector): _numbers(each) for selector, each in value.items()}
         sound = {selector: numbers for selector, numbers in cases.items() if numbers is not None}
         if sound and len(sound) == len(value):

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from embedmerge.errors import EmbedmergeError, nearest
 from embedmerge.merging.modifiers import HELP
+from embedmerge.merging.per_expert import as_settings, experts_in, of_expert, require_named
 from embedmerge.merging.settings import as_setting, numbers_in, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from embedmerge.merging.anatomy import Site
     from embedmerge.merging.part import Part
-    from embedmerge.merging.settings import Setting
+    from embedmerge.merging.settings import Settings
     from embedmerge.merging.survey import Scope, Survey
 
     Float32 = NDArray[np.float32]
@@ -43,7 +44,8 @@ class Combine(Protocol):
 class Parameter:
     """A parameter of a method.
 
-    A numerical one may differ from tensor to tensor (`settings.resolve`).
+    A numerical one may differ from tensor to tensor (`settings.resolve`), and some from expert to expert
+    (`per_expert.of_expert`).
 
     Attributes:
         default: Holds where the user gives none; its type is the parameter's.
@@ -52,6 +54,8 @@ class Parameter:
         high: Largest value allowed.
         choices: The words allowed, for a parameter that is a word.
         whole: Whether it is one number for all tensors: a seed, a count of iterations.
+        by_expert: Whether it may differ from expert to expert, and so is handed to the method as a tuple
+            of numbers, one for each task vector.
     """
 
     default: float | bool | str
@@ -60,6 +64,7 @@ class Parameter:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     whole: bool = False
+    by_expert: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -80,8 +85,17 @@ class Parameter:
             raise EmbedmergeError(f"{what}: must be one of {', '.join(self.choices)}, not {value!r}")
         return value
 
-    def _checked_number(self, value: Any, what: str) -> Setting:
-        setting = as_setting(value, what)
+    def for_tensor(self, value: Any, site: Site, experts: Sequence[str]) -> Any:
+        """A checked value as it holds for one tensor: a number, or one for each expert."""
+        if not self.is_number:
+            return value
+        default = float(self.default)
+        if self.by_expert:
+            return tuple(resolve(of_expert(value, name), site, default) for name in experts)
+        return resolve(value, site, default)
+
+    def _checked_number(self, value: Any, what: str) -> Settings:
+        setting = as_settings(value, what) if self.by_expert else as_setting(value, what)
         if self.whole and not isinstance(setting, float):
             raise EmbedmergeError(f"{what}: must be one number for all tensors, not {value!r}")
         for number in numbers_in(setting):
@@ -111,7 +125,8 @@ class MethodSpec:
             merged task vector, which is then scaled by λ (`Part.scale`) and added to the base.
         cut: What `combine` may be handed: any slice of a tensor, whole rows of it, or the tensor alone.
         survey: Makes the survey that `Part.facts` comes from; takes the parameters by keyword, and gives
-            None where with these it needs none.
+            None where with these it needs none. Where one of them is by expert, the facts of a survey of
+            the model are a row for each task vector, told from it alone.
         scope: Whether that survey is of a `tensor` or of the `model`, where no parameter `scope` says so.
         matrices: Whether it is for the weights of Linears alone, all other tensors being averaged.
         statistics: Kind of statistics of each source that it needs.
@@ -151,13 +166,30 @@ class MethodSpec:
             for name, parameter in self.parameters.items()
         }
 
-    def for_tensor(self, parameters: dict[str, Any], site: Site) -> dict[str, Any]:
-        """Checked parameters as they hold for one tensor."""
+    def require_named(self, parameters: dict[str, Any], experts: Sequence[str]) -> None:
+        """Refuse checked parameters that name an expert that there is none of.
+
+        Raises:
+            EmbedmergeError: A name that is no expert's.
+        """
+        for name in (name for name, parameter in self.parameters.items() if parameter.by_expert):
+            require_named(parameters[name], experts, f"method {self.name}: {name}")
+
+    def tells_apart(self, parameters: dict[str, Any]) -> bool:
+        """Whether checked parameters differ from expert to expert."""
+        by_expert = (parameters[name] for name, parameter in self.parameters.items() if parameter.by_expert)
+        return any(experts_in(settings) for settings in by_expert)
+
+    def for_tensor(self, parameters: dict[str, Any], site: Site, experts: Sequence[str]) -> dict[str, Any]:
+        """Checked parameters as they hold for one tensor.
+
+        Args:
+            parameters: As `with_defaults` gives them.
+            site: The tensor's place.
+            experts: Names of the experts that are merged, in the order of the task vectors.
+        """
         return {
-            name: resolve(value, site, float(self.parameters[name].default))
-            if self.parameters[name].is_number
-            else value
-            for name, value in parameters.items()
+            name: self.parameters[name].for_tensor(value, site, experts) for name, value in parameters.items()
         }
 
     def survey_scope(self, parameters: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -60,13 +60,16 @@ class Arithmetic:
         """From a method's name and parameters as the user wrote them, modifiers among them.
 
         Raises:
-            EmbedmergeError: An unknown method or parameter, a bad value, or too few or too many experts.
+            EmbedmergeError: An unknown method, parameter or expert, a bad value, or too few or too many
+                experts.
         """
         spec = find_method(name)
         own = {key: value for key, value in given.items() if key in spec.parameters or key not in HELP}
         parameters = spec.with_defaults(own)
         modifiers = Modifiers.parse({key: value for key, value in given.items() if key not in own})
-        spec.require_experts(len(coefficients.weights) - 1)
+        experts = list(coefficients.weights)[1:]
+        spec.require_experts(len(experts))
+        spec.require_named(parameters, experts)
         return cls(spec, parameters, modifiers, coefficients)
 
     def averages(self, site: Site) -> bool:
@@ -78,7 +81,7 @@ class Arithmetic:
         unknown = self.spec.statistics is not None and part.statistics is None
         if unknown or self.averages(part.site):
             return self.modifiers.apply(weighted_sum(part.sources, part.weights), part)
-        merged = self.spec.combine(part, **self.spec.for_tensor(self.parameters, part.site))
+        merged = self.spec.combine(part, **self.spec.for_tensor(self.parameters, part.site, part.names[1:]))
         if self.spec.of == "task vectors":
             merged = part.base + np.float32(part.scale) * merged
         return self.modifiers.apply(merged, part)
@@ -96,6 +99,7 @@ class Streaming:
             where it has none; not asked for a source that counts for nothing.
         workers: Threads to use.
         held: Elements that a slice holds of all sources together.
+        finish: What is made of each merged slice, on the thread that has merged it.
     """
 
     arithmetic: Arithmetic
@@ -104,26 +108,40 @@ class Streaming:
     workers: Workers
     read_statistics: Callable[[Site, int, int, int], Float32 | None] | None = None
     held: int = HELD
+    finish: Callable[[Site, Float32], NDArray[Any]] = lambda _, values: values
     _facts: dict[Site, Any] = field(default_factory=dict, init=False)
 
-    def model_surveys(self, sites: Iterable[Site]) -> list[tuple[Survey, list[Site]]]:
-        """The method's surveys of the whole model, each with the tensors it is of; none where it makes none.
+    def model_surveys(self, sites: Iterable[Site]) -> list[tuple[Survey, list[Site], tuple[int, ...]]]:
+        """The method's surveys of the whole model, each with the tensors and the sources it is of, by row.
 
         Tensors for which the same parameters hold share a survey. So a threshold is one for the whole
-        model, and where the share that is kept differs from block to block, one for each share.
+        model, and where the share that is kept differs from block to block, one for each share. Where it
+        differs from expert to expert as well, each is surveyed alone: its thresholds are its own matter.
 
         Args:
             sites: All tensors that will be merged.
+
+        Returns:
+            Nothing where the method makes none.
         """
-        spec, parameters = self.arithmetic.spec, self.arithmetic.parameters
+        spec = self.arithmetic.spec
         if spec.survey is None or not self._surveys_model:
             return []
+        merged = [site for site in sites if site.elements and not self.arithmetic.averages(site)]
+        groups = self._alike(merged, self._counting)
+        if len(groups) > 1 and spec.tells_apart(self.arithmetic.parameters):
+            groups = [pair for row in self._counting[1:] for pair in self._alike(merged, (0, row))]
+        made = ((spec.survey(**self._parameters(group[0], rows)), group, rows) for group, rows in groups)
+        return [(survey, group, rows) for survey, group, rows in made if survey is not None]
+
+    def _alike(
+        self, sites: Iterable[Site], rows: tuple[int, ...]
+    ) -> list[tuple[list[Site], tuple[int, ...]]]:
+        """The tensors for which the same parameters hold, those of the sources in these rows."""
         groups: dict[str, list[Site]] = {}
         for site in sites:
-            if site.elements and not self.arithmetic.averages(site):
-                groups.setdefault(repr(spec.for_tensor(parameters, site)), []).append(site)
-        made = ((spec.survey(**spec.for_tensor(parameters, group[0])), group) for group in groups.values())
-        return [(survey, group) for survey, group in made if survey is not None]
+            groups.setdefault(repr(self._parameters(site, rows)), []).append(site)
+        return [(group, rows) for group in groups.values()]
 
     def survey_model(self, sites: Iterable[Site], progress: Callable[[int], None] | None = None) -> None:
         """Make the method's surveys of the whole model, if it has any.
@@ -132,15 +150,20 @@ class Streaming:
             sites: All tensors that will be merged.
             progress: Called with the number of elements looked at, slice by slice.
         """
-        for survey, group in self.model_surveys(sites):
-            parts = [self._part(site, cut) for site in group for cut in self._cuts(site)]
-            self._facts.update(dict.fromkeys(group, self._surveyed(survey, parts, progress)))
+        found: dict[Site, list[Any]] = {}
+        for survey, group, rows in self.model_surveys(sites):
+            parts = [self._part(site, cut, rows) for site in group for cut in self._cuts(site)]
+            facts = self._surveyed(survey, parts, progress)
+            for site in group:
+                found.setdefault(site, []).append(facts)
+        joined = {site: each[0] if len(each) == 1 else np.concatenate(each) for site, each in found.items()}
+        self._facts.update(joined)
 
-    def slices(self, sites: Iterable[Site]) -> Iterator[tuple[Site, int, Float32]]:
+    def slices(self, sites: Iterable[Site]) -> Iterator[tuple[Site, int, NDArray[Any]]]:
         """Merged slices of all tensors in order: the tensor, where the slice starts, its flat values."""
         return self.workers.in_order(self._jobs(sites))
 
-    def _jobs(self, sites: Iterable[Site]) -> Iterator[Callable[[], tuple[Site, int, Float32]]]:
+    def _jobs(self, sites: Iterable[Site]) -> Iterator[Callable[[], tuple[Site, int, NDArray[Any]]]]:
         for site in sites:
             cuts = self._cuts(site)
             survey = self._survey_of(site)
@@ -158,7 +181,11 @@ class Streaming:
         spec = self.arithmetic.spec
         if spec.survey is None or self._surveys_model or self.arithmetic.averages(site):
             return None
-        return spec.survey(**spec.for_tensor(self.arithmetic.parameters, site)) if site.elements else None
+        return spec.survey(**self._parameters(site, self._counting)) if site.elements else None
+
+    def _parameters(self, site: Site, rows: tuple[int, ...]) -> dict[str, Any]:
+        experts = [self.names[row] for row in rows[1:]]
+        return self.arithmetic.spec.for_tensor(self.arithmetic.parameters, site, experts)
 
     @property
     def _surveys_model(self) -> bool:
@@ -171,24 +198,37 @@ class Streaming:
             return [slice(0, site.elements)] if site.elements else []
         step = max(self.held // (len(self.names) + 1), 1)
         if cut == "rows":
-            columns = site.shape[-1] if site.shape else 1
-            step = max(step // max(columns, 1), 1) * columns
+            columns = max(site.shape[-1], 1) if site.shape else 1
+            step = max(step // columns, 1) * columns
         return [slice(start, min(start + step, site.elements)) for start in range(0, site.elements, step)]
 
-    def _part(self, site: Site, cut: slice) -> Callable[[], Part]:
-        return partial(self._read_part, site, cut)
+    def _part(self, site: Site, cut: slice, rows: tuple[int, ...] | None = None) -> Callable[[], Part]:
+        return partial(self._read_part, site, cut, rows)
 
-    def _read_part(self, site: Site, cut: slice) -> Part:
+    def _read_part(self, site: Site, cut: slice, rows: tuple[int, ...] | None) -> Part:
+        """The sources in these rows, or where none are told all that count."""
         shape = self._shape(site, cut)
-        values = [self.read(site, row, cut.start, cut.stop) for row in range(len(self.names))]
+        # All are read to be merged, so that NaN in one that counts for nothing is found too.
+        read = range(len(self.names)) if rows is None else rows
+        values = {row: self.read(site, row, cut.start, cut.stop) for row in read}
+        weights = self.arithmetic.coefficients.for_tensor(site)
+        kept = self._counting if rows is None else rows
         return Part(
             site,
-            tuple(value.reshape(shape) for value in values),
-            self.arithmetic.coefficients.for_tensor(site),
+            tuple(values[row].reshape(shape) for row in kept),
+            tuple(weights[row] for row in kept),
             cut.start,
-            tuple(self.names),
+            tuple(self.names[row] for row in kept),
             statistics=self._statistics(site, cut),
         )
+
+    @cached_property
+    def _counting(self) -> tuple[int, ...]:
+        """The base and the experts that count for something, or all where the method wants that many."""
+        counts = self.arithmetic.coefficients.counts
+        experts = [row for row, name in enumerate(self.names) if row and counts(name)]
+        enough = len(experts) >= self.arithmetic.spec.experts[0]
+        return (0, *experts) if enough else tuple(range(len(self.names)))
 
     def _shape(self, site: Site, cut: slice) -> tuple[int, ...]:
         if self.arithmetic.averages(site) or self.arithmetic.spec.cut == "slice":
@@ -205,8 +245,9 @@ class Streaming:
             raise EmbedmergeError(f"method {spec.name}: needs statistics of every source ({spec.statistics})")
         weights = self.arithmetic.coefficients.for_tensor(site)
         found: list[Float32] = []
-        for row, weight in enumerate(weights):
-            values = self.read_statistics(site, row, cut.start, cut.stop) if weight else NO_STATISTICS
+        for row in self._counting:
+            asked = weights[row] != 0
+            values = self.read_statistics(site, row, cut.start, cut.stop) if asked else NO_STATISTICS
             if values is None:
                 return None
             found.append(values)
@@ -227,11 +268,13 @@ class Streaming:
             again = survey.finish_pass()
         return survey.facts
 
-    def _merged(self, part: Callable[[], Part], facts: Any) -> tuple[Site, int, Float32]:
+    def _merged(self, part: Callable[[], Part], facts: Any) -> tuple[Site, int, NDArray[Any]]:
         read = replace(part(), facts=facts)
-        return read.site, read.start, self.arithmetic.merge(read).reshape(-1)
+        return read.site, read.start, self.finish(read.site, self.arithmetic.merge(read).reshape(-1))
 
-    def _surveyed_and_merged(self, part: Callable[[], Part], survey: Survey) -> tuple[Site, int, Float32]:
+    def _surveyed_and_merged(
+        self, part: Callable[[], Part], survey: Survey
+    ) -> tuple[Site, int, NDArray[Any]]:
         read = part()
         again = True
         while again:

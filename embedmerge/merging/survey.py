@@ -7,13 +7,12 @@ so a threshold over all of a model's elements is found without ever holding a mo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     from embedmerge.merging.part import Part
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 Scope = Literal["tensor", "model"]
+Ranks = Callable[[int], tuple[int, ...]]  # wanted ones, told from the number of elements
 
 HALF = 16  # bits of a float32's place in the order; the upper half is counted first, then the lower
 BINS = 1 << HALF
@@ -127,12 +127,11 @@ class KthLargest:
 
     Args:
         of: float32 tensors of a part, the same number for each.
-        ranks: The ranks k that are wanted, told from the number of elements.
+        ranks: The ranks k that are wanted, told from the number of elements: of all tensors alike, or
+            for each tensor its own, the same number of them.
     """
 
-    def __init__(
-        self, of: Callable[[Part], Sequence[Float32]], ranks: Callable[[int], tuple[int, ...]]
-    ) -> None:
+    def __init__(self, of: Callable[[Part], Sequence[Float32]], ranks: Ranks | Sequence[Ranks]) -> None:
         self.passes = 2
         self._of = of
         self._ranks = ranks
@@ -140,19 +139,25 @@ class KthLargest:
         self._wanted: list[list[tuple[int, int]]] | None = None
         self._thresholds: list[list[float]] = []
 
-    def look(self, part: Part) -> NDArray[np.int64]:
+    def look(self, part: Part) -> NDArray[np.int32]:
         """Counts of the bits of a slice: (tensors, bins), in the second pass (tensors, ranks, bins)."""
-        halves = [_halves(tensor) for tensor in self._of(part)]
-        if self._wanted is None:
-            return np.stack([_counts(upper) for upper, _ in halves])
-        chosen = zip(halves, self._wanted, strict=True)
-        return np.stack(
-            [[_counts(lower[upper == place]) for place, _ in wanted] for (upper, lower), wanted in chosen]
-        )
+        tensors = self._of(part)
+        ranks = (len(self._wanted[0]),) if self._wanted else ()
+        seen = np.empty((len(tensors), *ranks, BINS), np.int32)  # filled row by row: there may be many
+        for row, tensor in enumerate(tensors):
+            upper, lower = _halves(tensor)
+            if self._wanted is None:
+                seen[row] = _counts(upper)
+                continue
+            for rank, (place, _) in enumerate(self._wanted[row]):
+                seen[row, rank] = _counts(lower[upper == place])
+        return seen
 
-    def add(self, seen: NDArray[np.int64]) -> None:
+    def add(self, seen: NDArray[np.int32]) -> None:
         """Add the counts."""
-        self._counts = seen if self._counts is None else self._counts + seen
+        if self._counts is None:
+            self._counts = np.zeros(seen.shape, np.int64)
+        self._counts += seen
 
     def finish_pass(self) -> bool:
         """The first pass finds the upper half and the rank below it, the second the lower half."""
@@ -160,7 +165,11 @@ class KthLargest:
             return False
         counts, self._counts = self._counts, None
         if self._wanted is None:
-            self._wanted = [[_place(count, k) for k in self._ranks(int(count.sum()))] for count in counts]
+            each = self._ranks if isinstance(self._ranks, Sequence) else [self._ranks] * len(counts)
+            self._wanted = [
+                [_place(count, k) for k in ranks(int(count.sum()))]
+                for count, ranks in zip(counts, each, strict=True)
+            ]
             return True
         self._thresholds = [
             [_threshold(upper, count, k) for count, (upper, k) in zip(lower, wanted, strict=True)]

@@ -9,7 +9,7 @@ import numpy as np
 from embedmerge.merging.survey import KthLargest, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,9 +23,9 @@ def magnitudes(part: Part) -> list[Float32]:
     return [np.abs(task_vector) for task_vector in part.task_vectors]
 
 
-def largest(density: float) -> KthLargest:
-    """A survey for the magnitude that a share `density` of each task vector's elements reaches."""
-    return KthLargest(magnitudes, share(density))
+def largest(densities: Sequence[float]) -> KthLargest:
+    """A survey for the magnitude that a share of each task vector's elements reaches, a share for each."""
+    return KthLargest(magnitudes, [share(density) for density in densities])
 
 
 def trimmed(part: Part, thresholds: Iterable[np.float32]) -> list[Float32]:

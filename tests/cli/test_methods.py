@@ -37,6 +37,7 @@ def test_one_method_is_explained_with_the_modifiers():
     assert "epsilon 0.15 between 0 and 1" in shown
     assert "inverse, l1, none" in shown
     assert "one for all tensors" in shown
+    assert "mean share of the elements that is kept (may differ from expert to expert)" in shown
     for modifier in HELP:
         assert f"\n{modifier}" in out
 
@@ -70,7 +71,9 @@ def test_json_says_everything_a_program_needs():
         "high": 1,
         "choices": None,
         "per_tensor": True,
+        "per_expert": True,
     }
+    assert by_name["pcb"]["parameters"]["density"]["per_expert"] is False
     assert by_name["nuslerp"]["experts"] == [2, 2]
     assert by_name["regmean"]["statistics"] == "gram"
     assert [method["name"] for method in json.loads(called("opcm", "--json")[1])["methods"]] == ["opcm"]

@@ -154,6 +154,13 @@ def test_task_arithmetic(given, folders, tmp_path):
         {"a": UNEVEN[0], "b": UNEVEN[1], "parameters": "density: 0.5, normalize: false"},
         {"a": FILTERED[0], "b": "weight: [-1, 1]", "parameters": "lambda: [1, 2], normalize: false"},
         {"a": "weight: 0", "b": "weight: 0.5", "parameters": "lambda: 0.7, normalize: false"},
+        {"a": "weight: 0.7, density: 0.25", "b": "weight: 0.6", "parameters": "rescale: false"},
+        {"a": "weight: 0, density: 0.25", "b": "weight: 0.6, density: 0.5"},
+        {
+            "a": "weight: 0.7, density: [{filter: attention, value: 0.5}]",  # the rest is said for all models
+            "b": "weight: 0.6, density: [{filter: dense, value: [0.25, 0.5, 0.5, 0.75]}, {value: 1}]",
+            "parameters": "density: [0, 0.25, 0.5, 0.75], normalize: false",
+        },
         {
             "a": FILTERED[0],
             "b": FILTERED[1],
@@ -163,6 +170,43 @@ def test_task_arithmetic(given, folders, tmp_path):
 )
 def test_ties(given, folders, tmp_path):
     content = configuration("ties", folders, **given, base_model=reference(folders["base"]))
+    assert_same(content, tmp_path, folders)
+
+
+def test_three_models_each_with_a_gradient_or_a_filter_of_its_own(folders, make_expert, tmp_path):
+    # As in the example of mergekit's README, with shares of which every tensor has a whole number.
+    third = make_expert("mergekit-c", base=folders["base"], seed=7)
+    own = {
+        "a": "density: [1, 0.75, 0.5, 0.25], weight: 1.0",
+        "b": "density: 0.5, weight: [0, 0.3, 0.7, 1]",
+        "c": "density: 0.25, weight: [{filter: intermediate, value: 0.5}, {value: 0}]",
+    }
+    three = {**folders, "c": third}
+    content = configuration("ties", folders, base_model=reference(folders["base"]))
+    content["models"] = [
+        {"model": reference(three[name]), "parameters": yaml.safe_load(f"{{{parameters}}}")}
+        for name, parameters in own.items()
+    ]
+    content["parameters"] = {"normalize": True, "int8_mask": True}
+    assert_same(content, tmp_path, folders)
+    first, second, last = translate(tmp_path / "merge.yml").recipe["experts"]
+    assert translate(tmp_path / "merge.yml").recipe["method"]["parameters"]["density"] == {
+        f"expert {first['name']}": {"blocks 0-999": [1, 0.75, 0.5, 0.25], "*": 1},
+        f"expert {second['name']}": 0.5,
+        f"expert {last['name']}": 0.25,
+    }
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+@pytest.mark.parametrize("rescale", ["true", "false"])
+def test_dare_that_drops_all_of_one_model_here_and_of_another_there(method, rescale, folders, tmp_path):
+    # With densities of 0 and 1 chance decides nothing, so that both must give the same.
+    given = {
+        "a": "weight: 0.7, density: [{filter: attention, value: 0}, {value: 1}]",
+        "b": "weight: [0.6, 0.2], density: [{filter: output.dense, value: 0}]",
+        "parameters": f"rescale: {rescale}",
+    }
+    content = configuration(method, folders, **given, base_model=reference(folders["base"]))
     assert_same(content, tmp_path, folders)
 
 
@@ -242,9 +286,9 @@ def test_results_are_stored_in_out_dtype_rounded_once(folders, tmp_path):
         ),
         (r"sum that may vanish where a weight is negative", "ties", {"a": "weight: -1", "b": "weight: 1"}),
         (
-            r"density differs from model to model",
-            "ties",
-            {"a": "weight: 1, density: 0.5", "b": "weight: 1"},
+            r"density: must be between 0 and 1, not 7",
+            "dare_ties",
+            {"a": "weight: 1, density: [0, 7]", "b": "weight: 1"},
         ),
         (
             r"parameters\.rescale: enlarges what ties has trimmed",

@@ -46,8 +46,30 @@ def test_a_configuration_becomes_a_recipe(translated):
     }
 
 
-def test_the_recipe_is_one_that_run_reads(translated, tmp_path):
-    translation = translated(TIES)
+def test_a_density_of_each_model_goes_by_the_name_of_its_expert(translated):
+    models = [
+        {"model": "org/base@main", "parameters": {"density": 0.1}},  # has no effect in mergekit
+        {"model": "org/legal@v1", "parameters": {"weight": 1, "density": [1, 0.7, 0.1]}},
+        {"model": "other/legal", "parameters": {"weight": 1, "density": 0.5}},
+        {"model": "org/code", "parameters": {"weight": 1, "density": [{"filter": "output", "value": 0.2}]}},
+        {"model": "org/news", "parameters": {"weight": 1}},
+    ]
+    for method in ("ties", "dare_linear", "dare_ties"):
+        content = {**TIES, "merge_method": method, "models": models, "parameters": {}}
+        assert translated(content).recipe["method"]["parameters"]["density"] == {
+            "expert legal": {"blocks 0-999": [1, 0.7, 0.1], "*": 1},
+            "expert legal-2": 0.5,
+            "expert code": {"*output*": 0.2, "*": 1},
+            "expert news": 1,
+        }
+
+
+DIFFERENT = {**TIES, "models": [*TIES["models"][:2], {"model": "org/code", "parameters": {"weight": 1}}]}
+
+
+@pytest.mark.parametrize("content", [TIES, DIFFERENT])
+def test_the_recipe_is_one_that_run_reads(content, translated, tmp_path):
+    translation = translated(content)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(translation.recipe))
     loaded = load_recipe(tmp_path / "recipe.yaml")
     assert loaded.sources() == translation.parsed.sources()

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 
-def keep(part: Part, density: float) -> list[np.float32]:
-    """The probability of being kept, the same for all elements of all experts."""
-    return [np.float32(density)] * len(part.task_vectors)
+def keep(density: tuple[float, ...]) -> list[np.float32]:
+    """Each expert's probability of being kept, the same for all of its elements."""
+    return [np.float32(probability) for probability in density]
 
 
-def survey(*, density: float, seed: float, rescale: str) -> Sums | None:
+def survey(*, density: tuple[float, ...], seed: float, rescale: str) -> Sums | None:
     """L1 norms before and after dropping, where the rescaling needs them."""
-    return dropping.survey(lambda part: keep(part, density), seed, rescale)
+    return dropping.survey(lambda _: keep(density), seed, rescale)
 
 
-def combine(part: Part, *, density: float, seed: float, rescale: str) -> Float32:
-    """`Σ pᵢ · mᵢ ⊙ τᵢ / (1 - p)`, mᵢ ~ Bernoulli(1 - p), 1 - p being the density (arXiv 2311.03099, eq. 1).
+def combine(part: Part, *, density: tuple[float, ...], seed: float, rescale: str) -> Float32:
+    """`Σ pᵢ · mᵢ ⊙ τᵢ / dᵢ`, mᵢ ~ Bernoulli(dᵢ), dᵢ = 1 - p being the density (arXiv 2311.03099, eq. 1).
 
     Its expectation over the seeds is task arithmetic.
     """
-    return weighted_sum(dropping.dropped(part, keep(part, density), seed, rescale), part.shares)
+    return weighted_sum(dropping.dropped(part, keep(density), seed, rescale), part.shares)
 
 
 SPEC = MethodSpec(
@@ -43,7 +43,7 @@ SPEC = MethodSpec(
     citation="Yu et al. 2024, arXiv 2311.03099",
     survey=survey,
     parameters={
-        "density": Parameter(0.5, "share of the elements that is kept", 0, 1),
+        "density": Parameter(0.5, "share of the elements that is kept", 0, 1, by_expert=True),
         "seed": dropping.SEED,
         "rescale": dropping.RESCALE,
     },

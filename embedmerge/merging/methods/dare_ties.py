@@ -24,9 +24,9 @@ def survey(*, agg: str, **parameters: Any) -> Sums | None:
     return dare_linear.survey(**parameters)
 
 
-def combine(part: Part, *, density: float, seed: float, rescale: str, agg: str) -> Float32:
+def combine(part: Part, *, density: tuple[float, ...], seed: float, rescale: str, agg: str) -> Float32:
     """DARE's `mᵢ ⊙ τᵢ / (1 - p)` (arXiv 2311.03099, eq. 1) in the place of TIES' trimmed task vectors."""
-    survivors = dropping.dropped(part, dare_linear.keep(part, density), seed, rescale)
+    survivors = dropping.dropped(part, dare_linear.keep(density), seed, rescale)
     return agreeing_merge(survivors, part, agg=agg)
 
 

@@ -36,25 +36,34 @@ def ranks(magnitudes: Float32) -> NDArray[np.int64]:
     return ranked
 
 
-def keep(part: Part, density: float, epsilon: float) -> list[Float32]:
+def keep(part: Part, density: tuple[float, ...], epsilon: tuple[float, ...]) -> list[Float32]:
     """`k = d - ε + 2ε · r / (c - 1)`, r being the rank of an element of `|τᵢ|` among the c of its row.
 
     ε is held to at most d and 1 - d, so that these are probabilities with mean d.
     """
-    reach = np.float32(min(epsilon, density, 1 - density))
     last = part.base.shape[1] - 1
     return [
-        np.float32(density) + reach * ((2 * ranks(np.abs(tau)) - last) / max(last, 1)).astype(np.float32)
-        for tau in part.task_vectors
+        np.float32(d) + np.float32(min(e, d, 1 - d)) * _centred(ranks(np.abs(tau)), last)
+        for tau, d, e in zip(part.task_vectors, density, epsilon, strict=True)
     ]
 
 
-def survey(*, density: float, epsilon: float, seed: float, rescale: str, agg: str) -> Sums | None:
+def survey(
+    *, density: tuple[float, ...], epsilon: tuple[float, ...], seed: float, rescale: str, agg: str
+) -> Sums | None:
     """L1 norms before and after dropping, where the rescaling needs them."""
     return dropping.survey(lambda part: keep(part, density, epsilon), seed, rescale)
 
 
-def combine(part: Part, *, density: float, epsilon: float, seed: float, rescale: str, agg: str) -> Float32:
+def combine(
+    part: Part,
+    *,
+    density: tuple[float, ...],
+    epsilon: tuple[float, ...],
+    seed: float,
+    rescale: str,
+    agg: str,
+) -> Float32:
     """DELLA: drop each element with a probability that falls with its rank, elect, fuse (arXiv 2406.11617).
 
     What is kept is divided by its own probability of being kept (MagPrune, section 3.1), so that the
@@ -62,6 +71,11 @@ def combine(part: Part, *, density: float, epsilon: float, seed: float, rescale:
     """
     survivors = dropping.dropped(part, keep(part, density, epsilon), seed, rescale)
     return agreeing_merge(survivors, part, agg=agg)
+
+
+def _centred(ranked: NDArray[np.int64], last: int) -> Float32:
+    """Ranks from 0 to `last` on the way from -1 to 1; 0 for a rank that is alone."""
+    return ((2 * ranked - last) / max(last, 1)).astype(np.float32)
 
 
 SPEC = MethodSpec(
@@ -72,8 +86,10 @@ SPEC = MethodSpec(
     cut="rows",
     survey=survey,
     parameters={
-        "density": Parameter(0.5, "mean share of the elements that is kept", 0, 1),
-        "epsilon": Parameter(0.15, "how much more likely than the mean the largest is kept", 0, 1),
+        "density": Parameter(0.5, "mean share of the elements that is kept", 0, 1, by_expert=True),
+        "epsilon": Parameter(
+            0.15, "how much more likely than the mean the largest is kept", 0, 1, by_expert=True
+        ),
         "seed": dropping.SEED,
         "rescale": dropping.RESCALE,
         "agg": Parameter("mean", "what is made of the agreeing elements", choices=("mean", "sum")),

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 
-def survey(*, density: float, **_: Any) -> KthLargest:
+def survey(*, density: tuple[float, ...], **_: Any) -> KthLargest:
     """The magnitude that a share `density` of each task vector's elements reaches."""
     return largest(density)
 
 
-def combine(part: Part, *, density: float, scope: str) -> Float32:
+def combine(part: Part, *, density: tuple[float, ...], scope: str) -> Float32:
     """`Σᵢ m'ᵢ ⊙ τᵢ`, `m'ᵢ = pᵢ mᵢ / Σⱼ pⱼ mⱼ` (arXiv 2408.13656, section 3.2, the data-free variant).
 
     mᵢ is 1 on the share `density` of the elements where `|τᵢ|` is largest. Where regions overlap their
@@ -48,7 +48,7 @@ SPEC = MethodSpec(
     citation="He et al. 2024, arXiv 2408.13656",
     survey=survey,
     parameters={
-        "density": Parameter(0.1, "share of each expert's elements in its region", 0, 1),
+        "density": Parameter(0.1, "share of each expert's elements in its region", 0, 1, by_expert=True),
         "scope": Parameter("model", "over what the share is taken", choices=("model", "tensor")),
     },
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from embedmerge.merging.spec import MethodSpec, Parameter
 
@@ -29,6 +28,8 @@ def combine(part: Part, *, alpha: float, **_: Any) -> Float32:
     `W₀ᵀ + Σ|cᵢ| · (Σ |cᵢ| Gᵢ)⁻¹ Σ cᵢ Gᵢ τᵢᵀ`, which is the same for weights that are not negative and
     stays bounded for those that are.
     """
+    from scipy.linalg import cho_factor, cho_solve  # as slow to import as a small model is to merge
+
     rows, width = part.site.shape
     ridge = _ridge(part)
     total, wanted = np.zeros((width, width)), np.zeros((width, rows))

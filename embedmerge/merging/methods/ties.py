@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 
-def survey(*, density: float, **_: Any) -> KthLargest:
+def survey(*, density: tuple[float, ...], **_: Any) -> KthLargest:
     """The magnitude that a share `density` of each task vector's elements reaches."""
     return largest(density)
 
 
-def combine(part: Part, *, density: float, scope: str, agg: str) -> Float32:
+def combine(part: Part, *, density: tuple[float, ...], scope: str, agg: str) -> Float32:
     """TIES-Merging: trim, elect, merge (arXiv 2306.01708, section 4, algorithm 1).
 
     Each task vector keeps its largest elements, all that equal the smallest of them included; each
@@ -40,7 +40,7 @@ SPEC = MethodSpec(
     citation="Yadav et al. 2023, arXiv 2306.01708",
     survey=survey,
     parameters={
-        "density": Parameter(0.2, "share of each task vector's elements that is kept", 0, 1),
+        "density": Parameter(0.2, "share of each task vector's elements that is kept", 0, 1, by_expert=True),
         "scope": Parameter("model", "over what the share is taken", choices=("model", "tensor")),
         "agg": Parameter("mean", "what is made of the agreeing elements", choices=("mean", "sum")),
     },

@@ -27,6 +27,10 @@ WEIGHTS = (
     [0.6, 0.5, -0.2, 0.1],
 )
 SLICES = (40, 1 << 22)  # elements held: a few to a slice, and whole tensors
+# Shares that differ from expert to expert and from block to block, and what they come to: a row for each
+# expert, a column for each tensor.
+SHARES = {"expert legal": {"block 1": 0.1, "*": 0.6}, "expert news": [0.2, 0.9], "*": 0.35}
+SHARES_OF_TENSORS = ((0.6, 0.6, 0.1, 0.1, 0.1), (0.35,) * 5, (0.2, 0.2, 0.9, 0.9, 0.9))
 
 
 def models(seed=0):
@@ -87,6 +91,24 @@ def largest(tau, density):
     count = math.ceil(round(density * tau.size, 9))
     threshold = np.sort(np.abs(tau))[::-1][count - 1] if count else math.inf
     return np.where(np.abs(tau) >= threshold, tau, 0)
+
+
+def largest_by_tensor(taus, shares, scope):
+    """Task vectors of flat models, each trimmed to shares that are its own.
+
+    Args:
+        taus: (experts, elements).
+        shares: (experts, tensors).
+        scope: Over what a share is taken: each tensor, or all tensors of the expert that have the same.
+    """
+    kept = np.zeros_like(taus)
+    sizes = [math.prod(shape) for shape in SHAPES.values()]
+    place = np.repeat(np.arange(len(sizes)), sizes)
+    for row, own in enumerate(np.asarray(shares)):
+        for number in set(own if scope == "model" else place):
+            group = (own[place] if scope == "model" else place) == number
+            kept[row, group] = largest(taus[row, group], own[place][group][0])
+    return kept
 
 
 def agreeing(taus, shares, agg="mean", emphasis=None):

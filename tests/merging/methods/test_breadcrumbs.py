@@ -5,7 +5,18 @@ from functools import partial
 
 import numpy as np
 import pytest
-from formulas import SLICES, WEIGHTS, agreeing, by_formula, flat, merged, merged_vectors, models
+from formulas import (
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    agreeing,
+    by_formula,
+    flat,
+    merged,
+    merged_vectors,
+    models,
+)
 
 DENSITIES = (0, 0.3, 0.9, 1)
 GAMMAS = (0, 0.01, 0.1, 0.5)
@@ -91,3 +102,24 @@ def test_the_shares_are_those_of_each_tensor():
 
 def test_density_zero_leaves_the_base():
     assert merged("breadcrumbs", models(), density=0).tobytes() == flat(models()[0]).tobytes()
+
+
+GAMMAS_OF_TENSORS = ((0.05,) * 5, (0.3, 0.2, 0.3, 0.3, 0.3), (0.05,) * 5)
+
+
+@pytest.mark.parametrize("held", SLICES)
+@pytest.mark.parametrize("elect", [False, True])
+def test_each_expert_may_have_shares_of_its_own_that_differ_from_block_to_block(elect, held):
+    weights = [0.1, 0.5, 0.3, 0.1]
+    gamma = {"*": 0.05, "expert code": {"block 0": 0.2, "*": 0.3}}
+    wanted = []
+    for place, name in enumerate(models()[0]):
+
+        def formula(taus, shares, place=place):
+            own = zip(taus, SHARES_OF_TENSORS, GAMMAS_OF_TENSORS, strict=True)
+            kept = np.stack([masked(tau, d[place], g[place]) for tau, d, g in own])
+            return agreeing(kept, shares) if elect else shares @ kept
+
+        wanted.append(by_formula([{name: model[name]} for model in models()], weights, formula))
+    found = merged("breadcrumbs", models(), weights, held, density=SHARES, gamma=gamma, elect=elect)
+    np.testing.assert_allclose(found, np.concatenate(wanted), atol=1e-6)

@@ -4,7 +4,20 @@ from functools import partial
 
 import numpy as np
 import pytest
-from formulas import SLICES, WEIGHTS, agreeing, by_formula, flat, largest, merged, merged_vectors, models
+from formulas import (
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    agreeing,
+    by_formula,
+    flat,
+    largest,
+    largest_by_tensor,
+    merged,
+    merged_vectors,
+    models,
+)
 
 of_vectors = partial(merged_vectors, "consensus")
 
@@ -93,3 +106,26 @@ def test_one_expert_is_of_use_to_itself(weight):
 def test_experts_that_have_not_moved_give_the_base():
     base = models()[0]
     assert merged("consensus", [base, base, base]).tobytes() == flat(base).tobytes()
+
+
+STRENGTHS = {"expert legal": {"block 1": 0.2, "*": 1.4}, "*": 0.6, "expert news": [0.3, 0.9]}
+STRENGTHS_OF_TENSORS = ((1.4, 1.4, 0.2, 0.2, 0.2), (0.6,) * 5, (0.3, 0.3, 0.9, 0.9, 0.9))
+
+
+@pytest.mark.parametrize("held", SLICES)
+@pytest.mark.parametrize("multitask", ["sum", "ties"])
+def test_each_expert_may_have_masks_of_its_own_strength_and_a_share_of_its_own(multitask, held):
+    weights = [0.1, 0.5, 0.3, 0.1]
+    sizes = [values.size for values in models()[0].values()]
+    strengths = np.repeat(STRENGTHS_OF_TENSORS, sizes, axis=1)
+
+    def formula(taus, shares):
+        whole = len(shares) * shares @ taus
+        if multitask == "ties":
+            whole = agreeing(largest_by_tensor(taus, SHARES_OF_TENSORS, "tensor"), shares, "sum")
+        masks = np.abs(taus) > strengths * np.abs(whole - taus)
+        return np.where(masks.sum(axis=0) >= 2, whole, 0)
+
+    given = {"multitask": multitask, "density": SHARES, "scope": "tensor"}
+    found = merged("consensus", models(), weights, held, mask_strength=STRENGTHS, **given)
+    np.testing.assert_allclose(found, by_formula(models(), weights, formula), atol=1e-6)

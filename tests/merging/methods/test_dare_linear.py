@@ -4,7 +4,18 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from formulas import NAMES, SLICES, WEIGHTS, by_formula, flat, merged, models, tensors
+from formulas import (
+    NAMES,
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    by_formula,
+    flat,
+    merged,
+    models,
+    tensors,
+)
 
 DENSITIES = (0.1, 0.5, 0.9)
 
@@ -136,3 +147,29 @@ def test_the_order_of_the_experts_does_not_matter(order):
         names=[NAMES[row] for row in turned],
     )
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("held", SLICES)
+@pytest.mark.parametrize("rescale", ["inverse", "l1", "none"])
+def test_each_expert_may_have_a_density_of_its_own_that_differs_from_block_to_block(rescale, held):
+    base, weights = models()[0], [0.1, 0.5, 0.3, 0.1]
+    wanted = [tensor.astype(float) for tensor in tensors(flat(base))]
+    for row, densities in enumerate(SHARES_OF_TENSORS, start=1):
+        names = [NAMES[0], NAMES[row]]
+        for place, density in enumerate(densities):
+            alone = merged(
+                "dare_linear", [base, models()[row]], names=names, density=density, rescale=rescale
+            )
+            wanted[place] += weights[row] * tensors(alone - flat(base))[place]
+    found = merged("dare_linear", models(), weights, held, density=SHARES, rescale=rescale)
+    np.testing.assert_allclose(found, np.concatenate([one.ravel() for one in wanted]), atol=2e-6)
+
+
+def test_each_expert_is_divided_by_its_own_density():
+    base = {"w": np.zeros(2000)}
+    experts = [{"w": np.full(2000, 1.0)}, {"w": np.full(2000, 100.0)}]
+    found = merged("dare_linear", [base, *experts], density={"expert legal": 0.25, "*": 0.5})
+    # Halves of 1 / 0.25 and of 100 / 0.5, each there or not.
+    assert set(np.round(found, 3)) == {0, 2, 100, 102}
+    assert abs(np.mean(found % 100 == 2) - 0.25) < 0.05
+    assert abs(np.mean(found >= 100) - 0.5) < 0.05

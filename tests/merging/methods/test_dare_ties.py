@@ -4,7 +4,19 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from formulas import NAMES, SLICES, WEIGHTS, agreeing, by_formula, flat, merged, models
+from formulas import (
+    NAMES,
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    agreeing,
+    by_formula,
+    flat,
+    merged,
+    models,
+    tensors,
+)
 
 
 def dropped(number, **parameters):
@@ -77,3 +89,23 @@ def test_the_order_of_the_experts_does_not_matter(order):
     sources, names = [models()[row] for row in turned], [NAMES[row] for row in turned]
     found = merged("dare_ties", sources, names=names)
     np.testing.assert_allclose(found, merged("dare_ties", models()), atol=1e-6)
+
+
+@pytest.mark.parametrize("rescale", ["inverse", "l1", "none"])
+def test_each_expert_may_have_a_density_of_its_own_that_differs_from_block_to_block(rescale):
+    def formula(taus, shares):
+        left = [
+            np.concatenate(
+                [
+                    tensors(dropped(1 + row, density=density, rescale=rescale))[place].ravel()
+                    for place, density in enumerate(densities)
+                ]
+            )
+            for row, densities in enumerate(SHARES_OF_TENSORS)
+        ]
+        return agreeing(np.stack(left), shares)
+
+    weights = [0.1, 0.5, 0.3, 0.1]
+    wanted = by_formula(models(), weights, formula)
+    found = merged("dare_ties", models(), weights, density=SHARES, rescale=rescale)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)

@@ -160,3 +160,38 @@ def test_the_order_of_the_experts_does_not_matter(order):
     sources, names = [models()[row] for row in turned], [NAMES[row] for row in turned]
     found = merged("della", sources, names=names)
     np.testing.assert_allclose(found, merged("della", models()), atol=1e-6)
+
+
+def test_each_expert_may_have_a_density_and_an_epsilon_of_its_own():
+    densities, epsilons = (0.3, 0.5, 0.8), (0.25, 0.15, 0.1)
+
+    def formula(taus, shares):
+        rows = enumerate(zip(taus, densities, epsilons, strict=True))
+        return agreeing(
+            np.stack(
+                [
+                    tau * survivors(1 + row, density=d, epsilon=e) / probabilities(tau, d, e)
+                    for row, (tau, d, e) in rows
+                ]
+            ),
+            shares,
+        )
+
+    weights = [0.1, 0.5, 0.3, 0.1]
+    found = merged(
+        "della",
+        models(),
+        weights,
+        density={"expert news": 0.8, "expert legal": {"*": 0.3}},
+        epsilon={"expert legal": 0.25, "expert news": 0.1, "*": 0.15},
+    )
+    np.testing.assert_allclose(found, by_formula(models(), weights, formula), atol=3e-6)
+
+
+def test_in_each_block_an_expert_may_have_another_density():
+    base, legal, code, _ = models()
+    density = {"expert code": {"block 0": 0.9, "*": 0.4}, "*": 0.5}
+    found = tensors(merged("della", [base, legal, code], density=density))
+    for place, share in enumerate((0.4, 0.9, 0.4, 0.4, 0.4)):
+        wanted = merged("della", [base, legal, code], density={"expert code": share, "expert legal": 0.5})
+        np.testing.assert_array_equal(found[place], tensors(wanted)[place])

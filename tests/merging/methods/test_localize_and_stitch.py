@@ -4,7 +4,19 @@ from functools import partial
 
 import numpy as np
 import pytest
-from formulas import SLICES, WEIGHTS, by_formula, flat, largest, merged, merged_vectors, models
+from formulas import (
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    by_formula,
+    flat,
+    largest,
+    largest_by_tensor,
+    merged,
+    merged_vectors,
+    models,
+)
 
 DENSITIES = (0, 0.01, 0.1, 0.5, 1)
 of_vectors = partial(merged_vectors, "localize_and_stitch")
@@ -14,12 +26,15 @@ def localize_and_stitch(density):
     """`m'ᵢ = mᵢ / Σⱼ mⱼ` on the elements where each task vector is largest, weighed by the shares."""
 
     def formula(taus, shares):
-        regions = np.stack([largest(tau, density) != 0 for tau in taus])
-        overlap = np.abs(shares) @ regions
-        total = shares @ (taus * regions)
-        return np.divide(total, overlap, out=np.zeros_like(total), where=overlap > 0)
+        return stitched(taus, shares, np.stack([largest(tau, density) != 0 for tau in taus]))
 
     return formula
+
+
+def stitched(taus, shares, regions):
+    overlap = np.abs(shares) @ regions
+    total = shares @ (taus * regions)
+    return np.divide(total, overlap, out=np.zeros_like(total), where=overlap > 0)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -64,3 +79,15 @@ def test_regions_that_cover_everything_give_the_weighted_mean():
 
 def test_density_zero_leaves_the_base():
     assert merged("localize_and_stitch", models(), density=0).tobytes() == flat(models()[0]).tobytes()
+
+
+@pytest.mark.parametrize("held", SLICES)
+@pytest.mark.parametrize("scope", ["model", "tensor"])
+def test_each_expert_may_have_a_share_of_its_own_that_differs_from_block_to_block(scope, held):
+    weights = [0.1, 0.5, 0.3, 0.1]
+
+    def formula(taus, shares):
+        return stitched(taus, shares, largest_by_tensor(taus, SHARES_OF_TENSORS, scope) != 0)
+
+    found = merged("localize_and_stitch", models(), weights, held, density=SHARES, scope=scope)
+    np.testing.assert_allclose(found, by_formula(models(), weights, formula), atol=1e-6)

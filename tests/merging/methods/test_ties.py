@@ -4,7 +4,20 @@ from functools import partial
 
 import numpy as np
 import pytest
-from formulas import SLICES, WEIGHTS, agreeing, by_formula, flat, largest, merged, merged_vectors, models
+from formulas import (
+    SHARES,
+    SHARES_OF_TENSORS,
+    SLICES,
+    WEIGHTS,
+    agreeing,
+    by_formula,
+    flat,
+    largest,
+    largest_by_tensor,
+    merged,
+    merged_vectors,
+    models,
+)
 
 DENSITIES = (0, 0.05, 0.2, 0.73, 1)
 of_vectors = partial(merged_vectors, "ties")
@@ -111,3 +124,32 @@ def test_the_share_that_is_kept_may_differ_from_block_to_block():
     table, query, *last = (legal[name].ravel() - base[name].ravel() for name in base)
     wanted = flat(base) + np.concatenate([largest(table, 0.5), 0 * query, *last])
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("held", SLICES)
+@pytest.mark.parametrize("scope", ["model", "tensor"])
+@pytest.mark.parametrize("agg", ["mean", "sum"])
+def test_each_expert_may_have_a_share_of_its_own_that_differs_from_block_to_block(scope, agg, held):
+    weights = [0.1, 0.5, 0.3, 0.1]
+
+    def formula(taus, shares):
+        return agreeing(largest_by_tensor(taus, SHARES_OF_TENSORS, scope), shares, agg)
+
+    found = merged("ties", models(), weights, held, density=SHARES, scope=scope, agg=agg)
+    np.testing.assert_allclose(found, by_formula(models(), weights, formula), atol=1e-6)
+
+
+def test_an_expert_that_counts_for_nothing_may_have_one_too():
+    base, legal, code, news = models()
+    found = merged("ties", [base, legal, code, news], [0.2, 0.5, 0.0, 0.3], density=SHARES)
+    wanted = merged(
+        "ties", [base, legal, news], [0.2, 0.5, 0.3], names=["base", "legal", "news"], density=SHARES
+    )
+    assert found.tobytes() == wanted.tobytes()
+
+
+def test_what_is_kept_of_an_expert_does_not_hang_on_the_shares_of_the_others():
+    base, legal, *_ = models()
+    whole = merged("ties", [base, legal], density=0.3)
+    density = {"expert legal": 0.3, "block 0": 0.5, "*": 0.1}
+    np.testing.assert_allclose(merged("ties", [base, legal, base], density=density), whole, atol=1e-6)
