@@ -309,6 +309,8 @@ def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Co
     weighting = recipe.weighting.model_dump(
         mode="json", exclude={"strategy", "examples", "weights"}, exclude_none=True
     )
+    by_tensor = choice.coefficients.by_tensor
+    weighting.update({"by_tensor": by_tensor} if by_tensor else {})
     return Report(
         tool=f"embedmerge {embedmerge.__version__}",
         title=recipe.title or "embedmerge run",

@@ -13,9 +13,11 @@ from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.manifest import read_manifest
 from embedmerge.recipe import Recipe, load_recipe, parse_recipe
 from embedmerge.report.serialise import from_json
 from embedmerge.run import run_recipe
+from embedmerge.verification import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,7 @@ import os, signal, sys
 from pathlib import Path
 from embedmerge.recipe import load_recipe
 from embedmerge.run import run_recipe
+from embedmerge.verification import verify
 import faiss, mteb, sentence_transformers
 from mteb.models.search_encoder_index import FaissSearchIndex
 
@@ -273,6 +276,36 @@ def test_without_tasks_there_is_a_model_and_no_comparison(recipe: Recipe, tmp_pa
     bare = parse_recipe({**recipe.model_dump(), "evaluation": {}})
     assert run_recipe(bare, tmp_path / "run").comparison is None
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_weights_that_differ_from_tensor_to_tensor_are_in_the_report_and_the_card(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    content = recipe.model_dump(mode="json")
+    content["weighting"] = {"weights": {"expert": {"block 0": 0.2, "*": 0.4}, "peer": [0.0, 0.4]}}
+    content["evaluation"] = {}
+    report = run_recipe(parse_recipe(content), tmp_path / "run")
+    assert report.weights == {"base": 0.4, "expert": 0.4, "peer": 0.2}
+    assert report.weighting.parameters["by_tensor"] == content["weighting"]["weights"]
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "block 0" in card
+    assert verify(tmp_path / "run" / "model").is_sound
+
+
+def test_a_method_with_statistics_is_run_and_the_uniform_average_stays_plain(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("".join(f"a river and {letter}\n" for letter in "abcdefghij"))
+    content = recipe.model_dump(mode="json")
+    content["method"] = {"name": "regmean", "text": str(tmp_path / "text.txt"), "shard_size": "20KB"}
+    run_recipe(parse_recipe(content), tmp_path / "run")
+    candidates = tmp_path / "run" / "candidates"
+    manifest = read_manifest(tmp_path / "run" / "model")
+    assert (manifest.method, manifest.shard_bytes) == ("regmean", 20_000)
+    assert manifest.statistics
+    assert manifest.files.keys() >= {"README.md", "recipe.lock.yaml"}
+    assert read_manifest(candidates / "uniform").method == "linear"
+    assert verify(tmp_path / "run" / "model").is_sound
 
 
 def test_qrels_that_name_unknown_documents_are_reported(
