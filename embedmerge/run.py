@@ -6,20 +6,15 @@ writes depends on the lock alone, so a run that was stopped and one that was not
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import embedmerge
 from embedmerge.api import choose, data_folder, score_all
-from embedmerge.atomic import leftovers, new_folder, write_json, write_text
+from embedmerge.atomic import new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import weights_sha256
@@ -38,6 +33,7 @@ from embedmerge.report.card import render_card
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.serialise import to_json
+from embedmerge.run_folder import CANDIDATES, LOCK, SCORES, WEIGHTS, clear, held, link_tree, require_own
 from embedmerge.sources import open_sources, require_all_finite, short_name
 from embedmerge.statistics.of_sources import gather
 from embedmerge.statistics.text import texts_for
@@ -45,7 +41,7 @@ from embedmerge.weighting.examples import load_examples
 from embedmerge.weighting.strategy import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.evaluation.compare import TaskScores
@@ -54,13 +50,6 @@ if TYPE_CHECKING:
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import Example
-
-LOCK = "recipe.lock.yaml"
-WEIGHTS = "weights.json"
-CANDIDATES = "candidates"
-SCORES = "scores"
-RUNNING = ".running"
-OWN = (WEIGHTS, CANDIDATES, SCORES, "report.json", "report.html", "model")
 
 
 class Watcher(Protocol):
@@ -171,11 +160,11 @@ def run_recipe(
     """
     watcher = watcher or _Silent()
     watcher.stage("open")
-    _require_own(folder)
+    require_own(folder)
     opened = open_recipe(recipe, data_dir)
-    with _held(folder):
+    with held(folder):
         if fresh:
-            _clear(folder)
+            clear(folder)
         return _Run(opened, folder, watcher).finish()
 
 
@@ -297,7 +286,7 @@ class _Run:
             return
         locked = as_yaml(without_local_folders(self.opened.lock))
         with new_folder(target) as beside:
-            _link_tree(merged.folder, beside)
+            link_tree(merged.folder, beside)
             (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
             read_manifest(beside).covering(beside).write(beside)
@@ -348,58 +337,3 @@ def _published(source: Source) -> str:
     """A hub id, or a folder's name alone: where it lies on this machine is nobody's business."""
     location = source.checkpoint.location
     return location.given if location.revision else short_name(location.given)
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    """Copy a folder without copying its bytes where the file system can share them."""
-    shutil.copytree(source, target, copy_function=_link_or_copy, dirs_exist_ok=True)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _require_own(folder: Path) -> None:
-    """Refuse a folder that holds anything but a run; its lock is what tells a run."""
-    if not folder.exists() or (folder / LOCK).exists():
-        return
-    if not folder.is_dir():
-        raise EmbedmergeError(f"{folder}: a file, where the run folder should be; name another with -o")
-    ours = {folder / RUNNING, *leftovers(folder, (*OWN, LOCK))}
-    foreign = sorted(path.name for path in folder.iterdir() if path not in ours)
-    if foreign:
-        msg = f"{folder}: not empty and no run of embedmerge's ({foreign[0]} is in it); give another -o"
-        raise EmbedmergeError(msg)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep a second run out of the folder, and sweep up what a killed one left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RUNNING).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EmbedmergeError(
-                f"{folder}: another run is at work there; wait for it, or name another"
-            ) from error
-        swept = [leftovers(folder, (*OWN, LOCK)), leftovers(folder / CANDIDATES), leftovers(folder / SCORES)]
-        for path in chain(*swept):
-            _remove(path)
-        yield
-
-
-def _clear(folder: Path) -> None:
-    """Remove a run; its lock goes last, so that what a kill leaves is still this run's."""
-    for name in (*OWN, LOCK):
-        _remove(folder / name)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -28,7 +28,6 @@ import os, signal, sys
 from pathlib import Path
 from embedmerge.recipe import load_recipe
 from embedmerge.run import run_recipe
-from embedmerge.verification import verify
 import faiss, mteb, sentence_transformers
 from mteb.models.search_encoder_index import FaissSearchIndex
 
