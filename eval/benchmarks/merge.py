@@ -5,7 +5,8 @@
 Every row is one process of its own, run `--repeats` times; the median is shown. Peak memory is the
 resident set that the kernel reports, pages of mapped files included. Models are random BERT-base
 checkpoints of 110M parameters in float32 laid out as sentence-transformers folders; the experts are
-the base plus small noise. Peers that are not installed are left out and named.
+the base plus small noise. Peers that are not installed are left out and named. "A bare loop" reads,
+hashes, averages and writes in one thread of numpy, and checks nothing: what a hashed merge costs at least.
 """
 
 from __future__ import annotations
@@ -119,10 +120,12 @@ def all_jobs(models: list[Path], work: Path) -> list[Job]:
         Job("linear, 2 models", "mergekit", mergekit(work, "linear", [base, one]), "mergekit"),
         Job("linear, 2 models", "sentence-transformers", peer("st", "linear", base, one), "mergekit"),
         Job("linear, 2 models", "LM_Cocktail", peer("cocktail", "linear", base, one), "LM_Cocktail"),
+        Job("linear, 2 models", "a bare loop", peer("loop", "linear", base, one)),
         Job("linear, 9 models", "embedmerge", ours(models, "linear", weights=[0.2] + [0.1] * EXPERTS)),
         Job("ties, base + 2", "embedmerge", ours([base, one, two], "ties")),
         Job("ties, base + 2", "mergekit", mergekit(work, "ties", [base, one, two]), "mergekit"),
         Job("ties, base + 2", "sentence-transformers", peer("st", "ties", base, one, two), "mergekit"),
+        Job("ties, base + 8", "embedmerge", ours(models, "ties")),
         Job("slerp, 2 models", "embedmerge", ours([base, one], "slerp", weights=[0.5, 0.5])),
         Job("slerp, 2 models", "mergekit", mergekit(work, "slerp", [base, one]), "mergekit"),
         Job("dare_ties, base + 2", "embedmerge", ours([base, one, two], "dare_ties")),
