@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embedmerge.merging.part import Part
 
     Float32 = NDArray[np.float32]
+    Counts = tuple[NDArray[np.int64], NDArray[np.int64]]  # bins, and how many elements are in each
 
 Scope = Literal["tensor", "model"]
 Ranks = Callable[[int], tuple[int, ...]]  # wanted ones, told from the number of elements
@@ -48,39 +49,6 @@ class Survey(Protocol):
     @property
     def facts(self) -> Any:
         """What was found, for `Part.facts`; asked for after the last pass."""
-
-
-class Gram:
-    """Inner products of the sources, or of the task vectors, in float64.
-
-    `facts` is an (n, n) array.
-
-    Args:
-        of: Which tensors of a part.
-    """
-
-    def __init__(self, of: Callable[[Part], Sequence[Float32]]) -> None:
-        self.passes = 1
-        self._of = of
-        self._total: Any = 0.0
-
-    def look(self, part: Part) -> NDArray[np.float64]:
-        """Inner products of a slice."""
-        rows = np.stack([tensor.reshape(-1).astype(np.float64) for tensor in self._of(part)])
-        return np.asarray(rows @ rows.T)
-
-    def add(self, seen: NDArray[np.float64]) -> None:
-        """Add them up."""
-        self._total = self._total + seen
-
-    def finish_pass(self) -> bool:
-        """One pass is all."""
-        return False
-
-    @property
-    def facts(self) -> NDArray[np.float64]:
-        """The Gram matrix."""
-        return np.asarray(self._total)
 
 
 class Sums:
@@ -115,6 +83,23 @@ class Sums:
         return np.asarray(self._total)
 
 
+class Gram(Sums):
+    """Inner products of the sources, or of the task vectors, in float64.
+
+    `facts` is an (n, n) array.
+
+    Args:
+        of: Which tensors of a part.
+    """
+
+    def __init__(self, of: Callable[[Part], Sequence[Float32]]) -> None:
+        def inner_products(part: Part) -> NDArray[np.float64]:
+            rows = np.stack([tensor.reshape(-1).astype(np.float64) for tensor in of(part)])
+            return np.asarray(rows @ rows.T)
+
+        super().__init__(inner_products)
+
+
 class KthLargest:
     """The k-th largest of the elements, exactly, in two passes over their bits.
 
@@ -139,25 +124,24 @@ class KthLargest:
         self._wanted: list[list[tuple[int, int]]] | None = None
         self._thresholds: list[list[float]] = []
 
-    def look(self, part: Part) -> NDArray[np.int32]:
-        """Counts of the bits of a slice: (tensors, bins), in the second pass (tensors, ranks, bins)."""
-        tensors = self._of(part)
-        ranks = (len(self._wanted[0]),) if self._wanted else ()
-        seen = np.empty((len(tensors), *ranks, BINS), np.int32)  # filled row by row: there may be many
-        for row, tensor in enumerate(tensors):
+    def look(self, part: Part) -> list[list[Counts]]:
+        """Counts of the bits of a slice, tensor by tensor; in the second pass for each rank of a tensor."""
+        seen = []
+        for row, tensor in enumerate(self._of(part)):
             upper, lower = _halves(tensor)
             if self._wanted is None:
-                seen[row] = _counts(upper)
-                continue
-            for rank, (place, _) in enumerate(self._wanted[row]):
-                seen[row, rank] = _counts(lower[upper == place])
+                seen.append([_counts(upper)])
+            else:
+                seen.append([_counts(lower[upper == place]) for place, _ in self._wanted[row]])
         return seen
 
-    def add(self, seen: NDArray[np.int32]) -> None:
+    def add(self, seen: list[list[Counts]]) -> None:
         """Add the counts."""
         if self._counts is None:
-            self._counts = np.zeros(seen.shape, np.int64)
-        self._counts += seen
+            self._counts = np.zeros((len(seen), len(seen[0]), BINS), np.int64)
+        for row, tensor in enumerate(seen):
+            for rank, (bins, counts) in enumerate(tensor):
+                self._counts[row, rank, bins] += counts
 
     def finish_pass(self) -> bool:
         """The first pass finds the upper half and the rank below it, the second the lower half."""
@@ -168,7 +152,7 @@ class KthLargest:
             each = self._ranks if isinstance(self._ranks, Sequence) else [self._ranks] * len(counts)
             self._wanted = [
                 [_place(count, k) for k in ranks(int(count.sum()))]
-                for count, ranks in zip(counts, each, strict=True)
+                for (count,), ranks in zip(counts, each, strict=True)
             ]
             return True
         self._thresholds = [
@@ -255,8 +239,11 @@ def _halves(tensor: Float32) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     return halves[1::2], halves[::2]
 
 
-def _counts(half: NDArray[np.uint16]) -> NDArray[np.int64]:
-    return np.bincount(half, minlength=BINS)
+def _counts(half: NDArray[np.uint16]) -> Counts:
+    """The bins that are not empty, few of them all, and what is in them."""
+    counts = np.bincount(half)
+    bins = np.flatnonzero(counts)
+    return bins, counts[bins]
 
 
 def _place(counts: NDArray[np.int64], rank: int) -> tuple[int, int]:

@@ -333,6 +333,7 @@ def plot(rows: list[Row], path: Path) -> None:
         axis.set_title(title, fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
+        axis.margins(y=0.01)
     axes[0].invert_yaxis()
     figure.tight_layout()
     figure.savefig(path, dpi=130)
