@@ -49,6 +49,7 @@ class Merged:
         warnings: What the gate saw.
         method: Merging method.
         changed: Its parameters and modifiers, as far as they are not the default.
+        weights_by_tensor: Weights of experts that differ from tensor to tensor.
     """
 
     folder: Path
@@ -57,11 +58,20 @@ class Merged:
     warnings: tuple[str, ...] = ()
     method: str = "linear"
     changed: dict[str, Any] = field(default_factory=dict)
+    weights_by_tensor: dict[str, Setting] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         """As `--json` says it."""
-        return {"model": str(self.folder), "weights": self.weights, "sha256": self.sha256}
+        return {
+            "model": str(self.folder),
+            "method": self.method,
+            "parameters": self.changed,
+            "weights": self.weights,
+            "weights_by_tensor": self.weights_by_tensor,
+            "warnings": list(self.warnings),
+            "sha256": self.sha256,
+        }
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,13 @@ def merge(
         progress=(lambda done, total: progress("merging", done, total)) if progress else None,
     )
     return Merged(
-        output, coefficients.weights, written.outputs, tuple(map(str, warnings)), method, mixture.changed
+        output,
+        coefficients.weights,
+        written.outputs,
+        tuple(map(str, warnings)),
+        method,
+        mixture.changed,
+        dict(coefficients.by_tensor or {}),
     )
 
 

@@ -27,8 +27,13 @@ def print_merged(merged: Merged) -> None:
     """The merged model on standard output, what the gate saw on standard error."""
     for warning in merged.warnings:
         sys.stderr.write(f"note: {warning}\n")
-    shares = ", ".join(f"{name} {weight:g}" for name, weight in merged.weights.items())
-    sys.stdout.write(f"{merged.folder}: {shares}\n")
+    varying = merged.weights_by_tensor
+    shares = (
+        f"{name} by tensor" if name in varying else f"{name} {weight:g}"
+        for name, weight in list(merged.weights.items())[1 if varying else 0 :]
+    )
+    left = f"{next(iter(merged.weights))} what is left, " if varying else ""
+    sys.stdout.write(f"{merged.folder}: {merged.method}, {left}{', '.join(shares)}\n")
 
 
 @contextmanager

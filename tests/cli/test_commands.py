@@ -29,18 +29,21 @@ def test_merge(base: Path, expert: Path, peer: Path, tmp_path: Path) -> None:
         "--method", "linear", "--weights", "0.5,0.3,0.2", "-o", tmp_path / "out", "--json",
     )  # fmt: skip
     assert code == 0
-    assert json.loads(out)["weights"] == {"base": 0.5, "expert": 0.3, "other": 0.2}
+    found = json.loads(out)
+    assert found["weights"] == {"base": 0.5, "expert": 0.3, "other": 0.2}
+    assert (found["method"], found["parameters"], found["warnings"]) == ("linear", {}, [])
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
 
 
 def test_merge_by_name_with_a_method_its_parameters_and_shards(base, expert, peer, tmp_path) -> None:
-    code, _, err = called(
+    code, out, err = called(
         "merge", "--base", base, "--expert", f"legal={expert}", "--expert", f"code={peer}",
         "--method", "ties", "--param", "density=0.4", "--param", "lines=0.5", "--param", "scope=tensor",
         "--weights", "{legal: {block 0: 0.3, '*': 0.5}, code: [0.1, 0.4]}", "--shard-size", "20KB",
         "-o", tmp_path / "out",
     )  # fmt: skip
     assert code == 0, err
+    assert out.strip().endswith("out: ties, base what is left, legal by tensor, code by tensor")
     manifest = json.loads((tmp_path / "out" / "embedmerge.json").read_text())
     assert manifest["parameters"] == {"density": 0.4, "scope": "tensor", "agg": "mean"}
     assert manifest["modifiers"] == {"lines": 0.5}

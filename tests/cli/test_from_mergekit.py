@@ -43,7 +43,7 @@ def test_a_yaml_of_mergekit_is_merged_and_what_differs_is_said(ties, tmp_path):
     recipe, _, summary = out.partition("\n\n")
     assert code == 0, err
     assert parse_recipe(yaml.safe_load(recipe)).method.parameters["density"] == 0.5
-    assert summary == f"{tmp_path / 'out'}: base 0, legal 0.5, code 0.5\n"
+    assert summary == f"{tmp_path / 'out'}: ties, base 0, legal 0.5, code 0.5\n"
     assert "differs from mergekit: where weighted changes cancel out" in err
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
 
