@@ -202,18 +202,18 @@ def test_hidden_files_of_the_user_survive_a_run(recipe: Recipe, tmp_path: Path) 
 def test_killed_while_starting_over_nothing_stale_is_taken_for_the_new_run(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import embedmerge.run as run_module
+    import embedmerge.run_folder as folder_module
 
     run_recipe(recipe, tmp_path / "run")
     other = parse_recipe({**recipe.model_dump(), "weighting": {"strategy": "uniform"}})
-    remove, calls = run_module._remove, iter(range(2))
+    remove, calls = folder_module._remove, iter(range(2))
 
     def killed(path: Path) -> None:
         if next(calls, None) is None:
             raise KeyboardInterrupt
         remove(path)
 
-    monkeypatch.setattr(run_module, "_remove", killed)
+    monkeypatch.setattr(folder_module, "_remove", killed)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(other, tmp_path / "run", fresh=True)
     monkeypatch.undo()
