@@ -19,6 +19,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -184,7 +185,7 @@ def measured(job: Job, repeats: int) -> Row:
 
 def once(command: list[str], watch: Callable[[Path], None] | None = None) -> tuple[float, float, float, str]:
     """CPU seconds, wall seconds and peak MiB of one process, and its last words where it failed."""
-    scratch = Path(os.environ.get("BENCHMARK_OUT", "/tmp")) / f"embedmerge-benchmark-{os.getpid()}"
+    scratch = Path(os.environ.get("BENCHMARK_OUT", tempfile.gettempdir())) / f"embedmerge-benchmark-{os.getpid()}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     log = scratch / "log"
