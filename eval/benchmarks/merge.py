@@ -185,9 +185,7 @@ def measured(job: Job, repeats: int) -> Row:
 
 def once(command: list[str], watch: Callable[[Path], None] | None = None) -> tuple[float, float, float, str]:
     """CPU seconds, wall seconds and peak MiB of one process, and its last words where it failed."""
-    scratch = Path(os.environ.get("BENCHMARK_OUT", tempfile.gettempdir())) / f"embedmerge-benchmark-{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch = Path(tempfile.mkdtemp(prefix="embedmerge-benchmark-"))
     log = scratch / "log"
     began = time.perf_counter()
     with log.open("wb") as handle:
