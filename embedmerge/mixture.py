@@ -15,7 +15,7 @@ from embedmerge.checkpoint.compat import not_finite
 from embedmerge.checkpoint.lineage import FollowingDigest, require_as_fetched
 from embedmerge.checkpoint.portable import portable_files
 from embedmerge.checkpoint.reading import TensorReader
-from embedmerge.checkpoint.tensors import FLOATING, TensorInfo, is_finite, narrow, widen
+from embedmerge.checkpoint.tensors import FLOATING, STORAGE, TensorInfo, is_finite, narrow, widen
 from embedmerge.checkpoint.torch_file import write_torch_file
 from embedmerge.checkpoint.writing import ShardedWriter
 from embedmerge.errors import EmbedmergeError
@@ -286,7 +286,8 @@ class _Merger:
 
     def whole(self, tensor: _Merged) -> NDArray[Any]:
         """One tensor in stored form, flat."""
-        return np.concatenate(list(self.merged([tensor])))
+        nothing = np.empty(0, STORAGE[tensor.info.dtype])  # a tensor may have no elements
+        return np.concatenate([nothing, *self.merged([tensor])])
 
     def inputs(self) -> dict[Path, str]:
         """Digest of every file read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,6 @@ def merged(family, target, weights=WEIGHTS, **options):
 
 def in_memory(family, target, weights=WEIGHTS):
     """The base's folder with averages by torch in the place of its weights."""
-    import shutil
-
     shutil.copytree(family[0], target)
 
     def average(load, file):
@@ -112,6 +111,14 @@ def test_a_head_that_an_expert_lacks_is_the_bases_bit_for_bit(family, tmp_path):
     head = torch.load(tmp_path / "out" / "sparse_linear.pt", weights_only=True)
     own = torch.load(family[0] / "sparse_linear.pt", weights_only=True)
     assert all(torch.equal(head[name], own[name]) for name in own)
+
+
+def test_a_head_without_elements_stays_one(family, tmp_path):
+    for folder in family:
+        torch.save({"weight": torch.ones(0, WIDTH)}, folder / "sparse_linear.pt")
+    merged(family, tmp_path / "out")
+    head = torch.load(tmp_path / "out" / "sparse_linear.pt", weights_only=True)
+    assert head["weight"].shape == (0, WIDTH)
 
 
 def test_heads_are_recorded_verified_and_replayed(family, tmp_path):

@@ -33,7 +33,7 @@ def text(tmp_path):
 def merged(family, target, weights=(0.5, 0.3, 0.2), **options):
     roles = {"base": "base", "legal": "target"}
     specs = [SourceSpec(name, str(folder), roles.get(name, "peer")) for name, folder in family.items()]
-    return merge(specs, weights if weights is None else list(weights), target, **options).folder
+    return merge(specs, weights, target, **options).folder
 
 
 def test_a_model_as_it_was_written_is_sound(family, tmp_path):
@@ -87,11 +87,7 @@ def test_progress_rises_to_the_bytes_of_all_files(family, tmp_path):
     ],
 )
 def test_a_merge_made_again_gives_the_same_bits(family, tmp_path, weights, options):
-    model = merged(family, tmp_path / "out", weights, **options) if not isinstance(weights, dict) else None
-    if model is None:
-        specs = [SourceSpec(n, str(f), "base" if n == "base" else "peer") for n, f in family.items()]
-        model = merge(specs, weights, tmp_path / "out", **options).folder
-    found = replay(verify(model))
+    found = replay(verify(merged(family, tmp_path / "out", weights, **options)))
     assert found.is_same
     assert "config.json" in found.compared
 
