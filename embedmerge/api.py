@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from embedmerge.mixture import Written
     from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.sources import Source
-    from embedmerge.weighting.strategy import Choice, Strategy
+    from embedmerge.statistics.text import Text
+    from embedmerge.weighting.examples import ExampleSet
+    from embedmerge.weighting.strategy import Choice, MethodChoice, Strategy
 
     Progress = Callable[[str, int, int], None]
 
@@ -215,34 +217,51 @@ def weigh(
     Raises:
         EmbedmergeError: Bad examples, or sources that must not be merged.
     """
-    from embedmerge.weighting.examples import load_examples
+    from embedmerge.weighting.examples import ExampleSet, read_examples
 
     strategy.require_consistent([spec.name for spec in sources])
     file = strategy.examples_file
-    examples = load_examples(Path(file)) if file else []
+    examples = read_examples(file, test_data=strategy.may_see_test_data) if file else ExampleSet([])
     opened, _ = open_sources(sources)
-    return choose(opened, strategy, examples, settings, progress)
+    return choose(opened, strategy, examples, settings, progress=progress)
 
 
 def choose(
     sources: Sequence[Source],
     strategy: Strategy,
-    examples: Sequence[Any],
+    examples: ExampleSet,
     settings: EncodingSettings | None = None,
+    *,
+    method: MethodChoice | None = None,
+    texts: Sequence[Text] = (),
+    journal: Path | None = None,
     progress: Progress | None = None,
 ) -> Choice:
-    """`weigh` for sources and examples that are already open."""
+    """`weigh` for sources and examples that are already open.
+
+    Args:
+        sources: Opened, base first.
+        strategy: How.
+        examples: Of the target domain.
+        settings: How texts are encoded.
+        method: How the mixture will be merged; linear where None.
+        texts: For a method that needs statistics.
+        journal: File in which a search notes what it has tried; None for none.
+        progress: Called with a label, texts done and texts in all.
+
+    Raises:
+        EmbedmergeError: The evidence does not allow a choice.
+    """
     from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
-    from embedmerge.sources import source_encoder
-    from embedmerge.weighting.strategy import Evidence
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.weighting.strategy import Evidence, MethodChoice
+    from embedmerge.weighting.trial import Trials
 
-    cache = EmbeddingCache.of_user()
-
-    def encoder_of(source: Source, settings: EncodingSettings) -> Encoder:
-        return source_encoder(source, settings, cache, _labelled(progress, f"examples: {source.name}"))
-
-    return strategy.choose(Evidence(sources, examples, settings or EncodingSettings(), encoder_of))
+    trials = Trials(sources, settings or EncodingSettings(), EmbeddingCache.of_user(), texts, progress)
+    evidence = Evidence(
+        sources, examples.examples, trials, examples.corpus, method or MethodChoice(), journal
+    )
+    return strategy.choose(evidence)
 
 
 def evaluate(

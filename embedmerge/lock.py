@@ -10,7 +10,7 @@ import yaml
 
 import embedmerge
 from embedmerge.statistics.text import texts_sha256
-from embedmerge.weighting.examples import examples_sha256
+from embedmerge.weighting.examples import Example, examples_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embedmerge.recipe import Recipe
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
-    from embedmerge.weighting.examples import Example
+    from embedmerge.weighting.examples import ExampleSet
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "mteb", "faiss-cpu", "numpy")
 
@@ -32,7 +32,7 @@ def library_versions() -> dict[str, str]:
 def lock(
     recipe: Recipe,
     sources: Sequence[Source],
-    examples: Sequence[Example],
+    examples: ExampleSet,
     tasks: Sequence[Task],
     texts: Sequence[Text] = (),
 ) -> dict[str, Any]:
@@ -58,13 +58,19 @@ def lock(
             }
             for source in sources
         ],
-        "examples": {"rows": len(examples), "sha256": examples_sha256(examples)} if examples else None,
+        "examples": _content(examples) if examples.examples else None,
         "texts": {"number": len(texts), "sha256": texts_sha256(texts)} if texts else None,
         "tasks": [
             {"name": task.name, "split": task.split, "side": task.side, "content": task.content}
             for task in tasks
         ],
     }
+
+
+def _content(examples: ExampleSet) -> dict[str, Any]:
+    rows = {"rows": len(examples.examples), "sha256": examples_sha256(examples.examples)}
+    corpus = examples_sha256([Example(passage, ()) for passage in examples.corpus])
+    return {**rows, "corpus_sha256": corpus} if examples.corpus else rows
 
 
 def as_yaml(content: dict[str, Any]) -> str:

@@ -17,12 +17,13 @@ from embedmerge.retrieval.encoder import EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
 from embedmerge.statistics.text import require_fitting
 from embedmerge.weighting.registry import STRATEGIES, Weighting
+from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RESERVED = ("uniform", "merged")
+RESERVED = ("uniform", "cocktail", "placebo", "merged")
 COPY = "configs/ has recipes to copy"
 
 
@@ -89,6 +90,11 @@ class Method(_Part):
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     shard_size: ByteSize = Field(default=SHARD_BYTES, gt=0, validate_default=True)
     text: str | None = None
+
+    @property
+    def choice(self) -> MethodChoice:
+        """Name and parameters."""
+        return MethodChoice(self.name, dict(self.parameters))
 
 
 def _name_alone(value: Any) -> Any:
@@ -175,7 +181,7 @@ class Recipe(_Part):
             raise EmbedmergeError(msg)
         arithmetic = Arithmetic.of(self.method.name, self.method.parameters, Coefficients.uniform(names))
         require_fitting(arithmetic.spec, self.method.text)
-        self.weighting.require_consistent(names)
+        self.weighting.require_consistent(names, self.method.choice)
         return self
 
     def sources(self) -> list[SourceSpec]:
@@ -310,8 +316,7 @@ def _locate_paths(content: dict[str, Any], folder: Path) -> None:
     """Turn paths that exist beside the recipe into paths that hold from anywhere."""
     for source in (content["base"], *content["experts"]):
         source["path"] = _near(source["path"], folder)
-    if content["weighting"].get("examples"):
-        content["weighting"]["examples"] = str(folder / _expanded(content["weighting"]["examples"]))
+    _locate_evidence(content["weighting"], folder)
     if content["method"]["text"]:
         content["method"]["text"] = str(folder / _expanded(content["method"]["text"]))
     evaluation = content["evaluation"]
@@ -319,6 +324,17 @@ def _locate_paths(content: dict[str, Any], folder: Path) -> None:
         evaluation[side] = [_near(task, folder) for task in evaluation[side]]
     if evaluation["suite"]:
         evaluation["suite"] = str(folder / _expanded(evaluation["suite"]))
+
+
+def _locate_evidence(weighting: dict[str, Any], folder: Path) -> None:
+    if weighting.get("examples"):
+        near = _near(weighting["examples"], folder)
+        weighting["examples"] = near if ":" in near else str(folder / near)
+    guard = weighting.get("guard") or {}
+    if guard.get("text"):
+        guard["text"] = str(folder / _expanded(guard["text"]))
+    if guard.get("tasks"):
+        guard["tasks"] = [_near(task, folder) for task in guard["tasks"]]
 
 
 def _near(given: str, folder: Path) -> str:

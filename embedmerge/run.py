@@ -24,6 +24,7 @@ from embedmerge.evaluation.compare import Comparison, compare
 from embedmerge.evaluation.scoring import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
+from embedmerge.manifest import NAME as MANIFEST
 from embedmerge.manifest import manifest_of, read_manifest
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
@@ -33,15 +34,27 @@ from embedmerge.report.card import render_card
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.serialise import to_json
-from embedmerge.run_folder import CANDIDATES, LOCK, SCORES, WEIGHTS, clear, held, link_tree, require_own
+from embedmerge.run_folder import (
+    CANDIDATES,
+    JOURNAL,
+    LOCK,
+    SCORES,
+    WEIGHTS,
+    clear,
+    held,
+    link_tree,
+    require_own,
+)
 from embedmerge.sources import open_sources, require_all_finite, short_name
 from embedmerge.statistics.of_sources import gather
 from embedmerge.statistics.text import texts_for
-from embedmerge.weighting.examples import load_examples
-from embedmerge.weighting.strategy import Choice
+from embedmerge.weighting.cocktail import DECIMALS, TEMPERATURE, cocktail_weights, rounded
+from embedmerge.weighting.examples import ExampleSet, read_examples, refuse_evaluated
+from embedmerge.weighting.placebo import write_placebo
+from embedmerge.weighting.strategy import Choice, choice_from_json, choice_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.evaluation.compare import TaskScores
@@ -49,7 +62,6 @@ if TYPE_CHECKING:
     from embedmerge.mixture import Written
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
-    from embedmerge.weighting.examples import Example
 
 
 class Watcher(Protocol):
@@ -74,7 +86,7 @@ class Opened:
     Attributes:
         recipe: The recipe.
         sources: Base first.
-        examples: Empty where the strategy needs none.
+        examples: Of the target domain; empty where the strategy needs none.
         tasks: Target ones first.
         notes: Warnings of the gate, and what the collections left out.
         texts: What the method's statistics come from; empty where it needs none.
@@ -82,7 +94,7 @@ class Opened:
 
     recipe: Recipe
     sources: list[Source]
-    examples: list[Example]
+    examples: ExampleSet
     tasks: list[Task]
     notes: tuple[str, ...]
     texts: list[Text] = field(default_factory=list)
@@ -105,13 +117,15 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
         EmbedmergeError: Something is missing, malformed, or must not be merged.
     """
     file = recipe.weighting.examples_file
-    examples = load_examples(Path(file)) if file else []
+    may = recipe.weighting.may_see_test_data
+    examples = read_examples(file, test_data=may) if file else ExampleSet([])
     texts = _texts(recipe)
     sources, warnings = open_sources(recipe.sources())
     named = recipe.evaluation
     suite = read_suite(Path(named.suite)) if named.suite else type(named)()
     names = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
     tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
+    refuse_evaluated(examples.examples, {task.name: task.queries for task in tasks}, allowed=may)
     require_all_finite(sources)
     doubts = require_one_base([source.checkpoint for source in sources])
     notes = (*map(str, (*warnings, *doubts)), *(note for task in tasks for note in task.notes))
@@ -179,8 +193,8 @@ class _Run:
     def finish(self) -> Report:
         self._lock()
         choice = self._weigh()
-        merged = self._merge("merged", self._mixture(choice.coefficients))
-        comparison = self._compare(merged) if self.opened.tasks else None
+        merged = self._merge("merged", self._mixture(choice))
+        comparison = self._compare(choice, merged) if self.opened.tasks else None
         report = self._report(choice, merged, comparison)
         self._export(merged, report)
         return report
@@ -200,25 +214,20 @@ class _Run:
         self.watcher.stage("weigh")
         path = self.folder / WEIGHTS
         if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            coefficients = Coefficients(kept["weights"], kept["weights_by_tensor"])
-            return Choice(coefficients, kept["losses"], kept["losses_se"])
+            return choice_from_json(json.loads(path.read_text(encoding="utf-8")))
         recipe = self.opened.recipe
         choice = choose(
             self.opened.sources,
             recipe.weighting,
             self.opened.examples,
             recipe.encoding.settings(),
-            self.watcher.progress,
+            method=recipe.method.choice,
+            texts=self.opened.texts,
+            journal=self.folder / JOURNAL,
+            progress=self.watcher.progress,
         )
-        content = {
-            "weights": choice.coefficients.weights,
-            "weights_by_tensor": choice.coefficients.by_tensor,
-            "losses": choice.losses,
-            "losses_se": choice.losses_se,
-        }
-        write_json(path, content)
-        return choice
+        write_json(path, choice_to_json(choice))
+        return choice_from_json(choice_to_json(choice))
 
     def _merge(self, name: str, mixture: Mixture) -> Checkpoint:
         self.watcher.stage(f"merge {name}")
@@ -246,23 +255,33 @@ class _Run:
             progress=lambda done, total: self.watcher.progress(f"merging {name}", done, total),
         )
 
-    def _mixture(self, coefficients: Coefficients) -> Mixture:
+    def _mixture(self, choice: Choice) -> Mixture:
         method = self.opened.recipe.method
-        parameters = dict(method.parameters)
-        return Mixture(coefficients, method.name, parameters, method.dtype, int(method.shard_size))
+        parameters = dict(method.parameters if choice.parameters is None else choice.parameters)
+        return Mixture(choice.coefficients, method.name, parameters, method.dtype, int(method.shard_size))
 
-    @property
-    def _uniform(self) -> Mixture:
-        """The plain average, whatever the recipe's method is."""
-        coefficients = Coefficients.uniform([source.name for source in self.opened.sources])
-        return Mixture(coefficients, dtype=self.opened.recipe.method.dtype)
+    def _controls(self, choice: Choice, merged: Checkpoint) -> Iterator[Checkpoint]:
+        """What a choice has to beat: plain averages, whatever the recipe's method is, and a random step."""
+        dtype = self.opened.recipe.method.dtype
+        names = [source.name for source in self.opened.sources]
+        yield self._merge("uniform", Mixture(Coefficients.uniform(names), dtype=dtype))
+        if choice.losses and self.opened.recipe.weighting.strategy != "cocktail":
+            weights = rounded(cocktail_weights(choice.losses, TEMPERATURE), DECIMALS)
+            yield self._merge("cocktail", Mixture(Coefficients(weights), dtype=dtype))
+        yield self._placebo(merged)
 
-    def _compare(self, merged: Checkpoint) -> Comparison:
-        uniform = self._merge("uniform", self._uniform)
-        scores = {
-            checkpoint.name: self._score(checkpoint)
-            for checkpoint in (*self.opened.checkpoints, uniform, merged)
-        }
+    def _placebo(self, merged: Checkpoint) -> Checkpoint:
+        self.watcher.stage("merge placebo")
+        target = self.folder / CANDIDATES / "placebo"
+        if not target.exists():
+            with new_folder(target) as beside:
+                write_placebo(self.opened.checkpoints[0], merged, beside)
+                (beside / MANIFEST).unlink()  # it is the mixture's
+        return open_checkpoint(Location("placebo", target, None), "placebo")
+
+    def _compare(self, choice: Choice, merged: Checkpoint) -> Comparison:
+        models = (*self.opened.checkpoints, *self._controls(choice, merged), merged)
+        scores = {checkpoint.name: self._score(checkpoint) for checkpoint in models}
         base = self.opened.sources[0].name
         return compare(scores, base, self.opened.recipe.fine_tune, merged.name)
 
@@ -304,10 +323,15 @@ def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Co
         tool=f"embedmerge {embedmerge.__version__}",
         title=recipe.title or "embedmerge run",
         method=recipe.method.name,
-        method_parameters=dict(recipe.method.parameters),
+        method_parameters=dict(recipe.method.parameters if choice.parameters is None else choice.parameters),
         sources=tuple(_source_record(source) for source in opened.sources),
         weighting=WeightingRecord(
-            recipe.weighting.strategy, weighting, len(opened.examples), choice.losses, choice.losses_se
+            recipe.weighting.strategy,
+            weighting,
+            len(opened.examples.examples),
+            choice.losses,
+            choice.losses_se,
+            choice.selection,
         ),
         weights=choice.coefficients.weights,
         comparison=comparison,

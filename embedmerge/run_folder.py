@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 LOCK = "recipe.lock.yaml"
 WEIGHTS = "weights.json"
+JOURNAL = "search.journal"
 CANDIDATES = "candidates"
 SCORES = "scores"
 RUNNING = ".running"
-OWN = (WEIGHTS, CANDIDATES, SCORES, "report.json", "report.html", "model")
+OWN = (WEIGHTS, JOURNAL, CANDIDATES, SCORES, "report.json", "report.html", "model")
 
 
 def require_own(folder: Path) -> None:

@@ -72,7 +72,7 @@ def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch) -> Non
         ("experts:", "expert:", "expert: unknown key; did you mean 'experts'?"),
         ("role: target", "role: best", "experts.0.role: Input should be 'target' or 'peer' (found 'best')"),
         ("  examples: few.jsonl\n", "", "weighting.examples: missing, and needed"),
-        ("strategy: cocktail", "strategy: front", "weighting: give `weights`, or a `strategy` of"),
+        ("strategy: cocktail", "strategy: frontier", "weighting: give `weights`, or a `strategy` of"),
         ("name: doctors", "name: legal", "experts: 'legal' names two sources"),
         ("name: doctors", "name: merged", "experts: 'merged' is a name of the report's"),
         ("revision: 0123abc", "role: target", "experts: two have the role target"),

@@ -106,7 +106,7 @@ def test_the_whole_job(recipe: Recipe, tmp_path: Path, base: Path) -> None:
         path.name for path in folder.iterdir()
     }
     assert from_json(json.loads((folder / "report.json").read_text())).weights == report.weights
-    assert list(report.comparison.models) == ["base", "expert", "peer", "uniform", "merged"]
+    assert list(report.comparison.models) == ["base", "expert", "peer", "uniform", "placebo", "merged"]
     assert sum(report.weights.values()) == pytest.approx(1)
     for place in ("modules.json", "1_Pooling/config.json", "vocab.txt", "tokenizer.json"):
         assert (folder / "model" / place).read_bytes() == (base / place).read_bytes()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.stats import bootstrap
+
+from embedmerge.retrieval.uncertainty import interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Side = Literal["target", "general"]
 SIDES: tuple[Side, ...] = ("target", "general")
-RESAMPLES = 2000
 SMALLEST_GAIN = 0.5  # points; a share of less than this says nothing
 
 
@@ -179,22 +179,13 @@ class _Paired:
         if other is None or other == model:
             return None
         deltas = [self._deltas(self._scores[model][index], self._scores[other][index]) for index in indices]
-        resampled = np.mean([_bootstrap_means(delta) for delta in deltas], axis=0)
-        low, high = np.percentile(resampled, [2.5, 97.5])
+        low, high = interval(deltas)
         mean = float(np.mean([delta.mean() for delta in deltas]))
-        return Difference(round(mean, 4), round(float(low), 4), round(float(high), 4))
+        return Difference(round(mean, 4), round(low, 4), round(high, 4))
 
     @staticmethod
     def _deltas(own: TaskScores, other: TaskScores) -> NDArray[np.float64]:
         return np.array([own.per_query[query] - other.per_query[query] for query in other.per_query])
-
-
-def _bootstrap_means(delta: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of resampled queries, RESAMPLES of them."""
-    if len(delta) < 2:
-        return np.full(RESAMPLES, delta.mean())
-    drawn = bootstrap((delta,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=0)
-    return np.asarray(drawn.bootstrap_distribution)
 
 
 def _gain_kept(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.evaluation.beir import Collection, read_collection
 from embedmerge.evaluation.offline import with_cached_data
+from embedmerge.retrieval.beir import Collection, read_collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ class Task:
         mteb_task: The mteb task object.
         content: What the scores depend on besides model and settings.
         notes: What was left out of the data and why.
+        queries: Its queries, where they are known before the task is run.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Task:
     mteb_task: Any
     content: str
     notes: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
 
 def open_tasks(names: Sequence[str], side: Side) -> list[Task]:
@@ -80,6 +82,7 @@ def _local_task(collection: Collection, side: Side) -> Task:
         _as_mteb_task(collection),
         collection.sha256,
         collection.notes,
+        tuple(query["text"] for query in collection.queries),
     )
 
 

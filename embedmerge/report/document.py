@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedmerge.evaluation.compare import Comparison
+    from embedmerge.weighting.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class WeightingRecord:
         examples: Number of examples used, 0 where the strategy needs none.
         losses: Mean loss of each source on the examples; empty where none was computed.
         losses_se: Standard error of each mean loss; empty likewise.
+        selection: The trade-off and how sure the choice is; None from a strategy that sees one side only.
     """
 
     strategy: str
@@ -47,6 +49,7 @@ class WeightingRecord:
     examples: int
     losses: dict[str, float]
     losses_se: dict[str, float]
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

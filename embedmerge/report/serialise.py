@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation import compare
 from embedmerge.report import document
+from embedmerge.weighting import selection
 
 DECIMALS = 6
 
@@ -55,7 +56,9 @@ def to_json(report: document.Report) -> dict[str, Any]:
 def _adapter() -> TypeAdapter[document.Report]:
     # document.py names Comparison for the type checker only, so its name is handed in here.
     adapter = TypeAdapter(document.Report, config=None)
-    adapter.rebuild(force=True, _types_namespace={**vars(compare), **vars(document), "Any": Any})
+    adapter.rebuild(
+        force=True, _types_namespace={**vars(compare), **vars(selection), **vars(document), "Any": Any}
+    )
     return adapter
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from embedmerge.evaluation.compare import SIDES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
 
@@ -19,6 +19,12 @@ Tone = Literal["gain", "loss", "even"]
 MARK = "*"
 NOTHING = "—"
 LEGEND = f"{MARK} real: the 95 % interval over queries leaves out zero. All scores in points."
+# What a choice of weights has to beat.
+CONTROLS = {
+    "uniform": "the plain average of all sources",
+    "cocktail": "LM-Cocktail's rule on the same examples",
+    "placebo": "the base moved as far in a random direction",
+}
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -78,14 +84,22 @@ def weight(value: float) -> str:
 def settings(values: Mapping[str, Any]) -> str:
     """Return settings as `name value` pairs in one line.
 
-    >>> settings({"temperature": 0.02, "seed": 7})
-    'temperature 0.02, seed 7'
+    >>> settings({"temperature": 0.02, "seed": 7, "guard": {"most": 512}})
+    'temperature 0.02, seed 7, guard.most 512'
     """
     pairs = (
         (name, value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
-        for name, value in values.items()
+        for name, value in _flat(values)
     )
     return one_line(", ".join(f"{name} {value}" for name, value in pairs))
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from ((f"{name}.{inner}", item) for inner, item in _flat(value))
+        else:
+            yield name, value
 
 
 def counted(number: int, noun: str) -> str:
@@ -113,6 +127,32 @@ def named(comparison: Comparison, model: str) -> str:
     """Return the model's name, with its role where the name does not say it."""
     name, model_role = one_line(model), role(comparison, model)
     return name if model_role in ("", name) else f"{name} ({model_role})"
+
+
+def kind(comparison: Comparison, model: str) -> str:
+    """Return what a model is: its role, or `uniform`, `cocktail`, `placebo` beside a merged model."""
+    known = role(comparison, model)
+    return model if not known and model in controls(comparison) else known
+
+
+def controls(comparison: Comparison) -> dict[str, str]:
+    """Return what the merged model has to beat, by name, each with what it is; nothing where none was merged."""
+    others = {comparison.base, comparison.fine_tune, comparison.merged}
+    return {
+        name: what
+        for name, what in CONTROLS.items()
+        if comparison.merged is not None and name in comparison.models and name not in others
+    }
+
+
+def explained(controls: Mapping[str, str]) -> str:
+    """Return what each control is, in one sentence; nothing where there are none.
+
+    >>> explained({"uniform": "the plain average of all sources"})
+    'uniform: the plain average of all sources.'
+    """
+    sentence = "; ".join(f"{name}: {what}" for name, what in controls.items())
+    return f"{sentence}." if sentence else ""
 
 
 def focus(comparison: Comparison) -> str | None:

@@ -94,6 +94,7 @@ class Encoder:
         settings: How to encode.
         cache: Where blocks are kept; None to keep none.
         progress: Called with texts done and texts in all.
+        prepare: Called once before the model's folder is opened, for a folder made on demand.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class Encoder:
         settings: EncodingSettings | None = None,
         cache: EmbeddingCache | None = None,
         progress: Callable[[int, int], None] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or EncodingSettings()
         self.progress = progress
         self._cache = cache
+        self._prepare = prepare
         self._stacks: dict[str | None, Any] = {}
 
     def embed(self, texts: Sequence[str], prompt: str = "") -> Embeddings:
@@ -143,6 +146,12 @@ class Encoder:
             if self.progress:
                 self.progress(start + len(block), len(texts))
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
+
+    def token_ids(self, texts: Sequence[str]) -> tuple[list[list[int]], int | None]:
+        """Ids of each text's tokens, and the id that stands for what the tokenizer does not know."""
+        tokenizer = self._loaded.tokenizer
+        encoded = tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=self._limit)
+        return [list(ids) for ids in encoded["input_ids"]], tokenizer.unk_token_id
 
     def module_stack(self) -> Any:
         """The loaded modules before L2 normalisation, for who wants more of them than vectors."""
@@ -201,14 +210,19 @@ class Encoder:
             yield batch
 
     def _token_counts(self, texts: Sequence[str]) -> list[int]:
-        limit = self._loaded.max_seq_length or 512
-        encoded = self._loaded.tokenizer(list(texts), truncation=True, max_length=limit, padding=False)
+        encoded = self._loaded.tokenizer(list(texts), truncation=True, max_length=self._limit, padding=False)
         return [len(ids) for ids in encoded["input_ids"]]
+
+    @property
+    def _limit(self) -> int:
+        return int(self._loaded.max_seq_length or 512)
 
     @cached_property
     def _loaded(self) -> Any:
         from sentence_transformers import SentenceTransformer
 
+        if self._prepare:
+            self._prepare()
         loaded = SentenceTransformer(
             str(self.model.folder),
             device=self.settings.device,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from embedmerge.sources import Source
 
+TEMPERATURE = 0.5
 REFERENCE_TEMPERATURE = 5.0
 REFERENCE_NEGATIVES = 7
 REFERENCE_BATCH = 2
@@ -49,7 +50,7 @@ class Cocktail(Strategy):
 
     strategy: Literal["cocktail"] = "cocktail"
     examples: str
-    temperature: float = Field(default=0.5, gt=0)
+    temperature: float = Field(default=TEMPERATURE, gt=0)
     similarity_temperature: float = Field(default=0.05, gt=0)
     negatives: int | None = Field(default=None, ge=0)
     seed: int = 0
@@ -101,9 +102,7 @@ class Cocktail(Strategy):
         if self.negatives is not None:
             examples = sample_negatives(examples, self.negatives, self.seed)
         per_example = {
-            source.name: pool_losses(
-                evidence.encoder_of(source, evidence.settings), examples, self.similarity_temperature
-            )
+            source.name: pool_losses(evidence.trials.of_source(source), examples, self.similarity_temperature)
             for source in evidence.sources
         }
         means = {name: float(losses.mean()) for name, losses in per_example.items()}
@@ -114,10 +113,13 @@ class Cocktail(Strategy):
 
     def _reference_losses(self, evidence: Evidence) -> tuple[dict[str, float], dict[str, float]]:
         examples = sample_negatives(evidence.examples, self.negatives or 0, self.seed)
-        settings = replace(evidence.settings, precision="fp32", max_seq_length=REFERENCE_LENGTH)
+        settings = replace(evidence.trials.settings, precision="fp32", max_seq_length=REFERENCE_LENGTH)
         losses = {
             source.name: in_batch_loss(
-                evidence.encoder_of(source, settings), examples, REFERENCE_BATCH, self.similarity_temperature
+                evidence.trials.of_source(source, settings),
+                examples,
+                REFERENCE_BATCH,
+                self.similarity_temperature,
             )
             for source in evidence.sources
         }

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.retrieval.beir import read_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,86 @@ class Example:
     query: str
     pos: tuple[str, ...]
     neg: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples and what else they are to be found among.
+
+    Attributes:
+        examples: The rows.
+        corpus: Passages that compete besides those of the rows; empty for a JSONL file.
+    """
+
+    examples: list[Example]
+    corpus: tuple[str, ...] = ()
+
+
+def read_examples(named: str, *, test_data: bool = False) -> ExampleSet:
+    """Examples from a JSONL file, or from a BEIR folder with `:split`, whose whole corpus then competes.
+
+    Args:
+        named: The file or folder.
+        test_data: Whether it may be a test split.
+
+    Raises:
+        EmbedmergeError: Missing or malformed, or a test split.
+    """
+    folder, _, split = named.rpartition(":")
+    if not folder or not Path(folder).expanduser().is_dir():
+        if Path(named).expanduser().is_dir():
+            msg = f"{named}: a BEIR folder; name the split too, as in {named}:dev; never one you report on"
+            raise EmbedmergeError(msg)
+        refuse_test_split(named, Path(named).stem, allowed=test_data)
+        return ExampleSet(load_examples(Path(named).expanduser()))
+    refuse_test_split(named, split, allowed=test_data)
+    collection = read_collection(Path(folder).expanduser(), split)
+    texts = {row["id"]: f"{row['title']} {row['text']}".strip() for row in collection.corpus}
+    examples = []
+    for query in collection.queries:
+        grades = collection.qrels[query["id"]]
+        pos = tuple(texts[document] for document, grade in grades.items() if grade > 0)
+        neg = tuple(texts[document] for document, grade in grades.items() if grade <= 0)
+        examples += [Example(query["text"], pos, neg)] if pos else []
+    return ExampleSet(examples, tuple(dict.fromkeys(texts.values())))
+
+
+def refuse_test_split(named: str, split: str, *, allowed: bool) -> None:
+    """Refuse a test split for choosing, by its name.
+
+    Raises:
+        EmbedmergeError: It is one, and is not allowed.
+    """
+    if not allowed and "test" in re.split(r"[^a-z]+", split.lower()):
+        msg = (
+            f"{named}: a test split, by its name; weights chosen on it would make its scores worthless. "
+            "Choose on dev or train, or say --i-know-this-is-test-data"
+        )
+        raise EmbedmergeError(msg)
+
+
+def refuse_evaluated(
+    examples: Sequence[Example], evaluated: Mapping[str, Iterable[str]], *, allowed: bool
+) -> None:
+    """Refuse examples whose queries are also evaluated on.
+
+    Args:
+        examples: What weights are chosen on.
+        evaluated: Queries of each task, by the task's name.
+        allowed: Whether that is known and wanted.
+
+    Raises:
+        EmbedmergeError: Some are.
+    """
+    chosen_on = {" ".join(example.query.lower().split()) for example in examples}
+    for name, queries in evaluated.items():
+        both = chosen_on & {" ".join(query.lower().split()) for query in queries}
+        if both and not allowed:
+            msg = (
+                f"examples: {len(both)} of their queries are evaluated on in {name}, such as "
+                f"{min(both)[:60]!r}; leave them out of one, or say --i-know-this-is-test-data"
+            )
+            raise EmbedmergeError(msg)
 
 
 def load_examples(path: Path) -> list[Example]:
@@ -76,6 +158,19 @@ def _passages(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
         raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")
     return tuple(passages)
+
+
+def distinct_examples(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """The different ones among the examples, in their order, a seeded draw where there are too many.
+
+    Args:
+        examples: Any number.
+        most: How many at most.
+        seed: Of the draw.
+    """
+    different = list(dict.fromkeys(examples))
+    drawn = random.Random(seed).sample(range(len(different)), min(most, len(different)))
+    return [different[row] for row in sorted(drawn)]
 
 
 def sample_negatives(examples: Sequence[Example], number: int, seed: int) -> list[Example]:

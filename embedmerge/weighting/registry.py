@@ -8,9 +8,15 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.weighting.cocktail import Cocktail
+from embedmerge.weighting.front import Front
 from embedmerge.weighting.strategy import Explicit, Strategy, Uniform
 
-STRATEGIES: dict[str, type[Strategy]] = {"explicit": Explicit, "uniform": Uniform, "cocktail": Cocktail}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "explicit": Explicit,
+    "uniform": Uniform,
+    "cocktail": Cocktail,
+    "front": Front,
+}
 
 
 def _named_strategy(value: Any) -> str | None:
@@ -18,14 +24,15 @@ def _named_strategy(value: Any) -> str | None:
     if isinstance(value, Strategy):
         return str(value.strategy)  # type: ignore[attr-defined]
     if isinstance(value, dict):
-        return str(value["strategy"]) if "strategy" in value else "explicit" if "weights" in value else None
+        return str(value.get("strategy") or ("explicit" if "weights" in value else "front"))
     return None
 
 
 Weighting = Annotated[
     Annotated[Explicit, Tag("explicit")]
     | Annotated[Uniform, Tag("uniform")]
-    | Annotated[Cocktail, Tag("cocktail")],
+    | Annotated[Cocktail, Tag("cocktail")]
+    | Annotated[Front, Tag("front")],
     Discriminator(_named_strategy),
 ]
 

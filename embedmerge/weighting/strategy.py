@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from embedmerge.merging.coefficients import Coefficients
+from embedmerge.weighting.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.weighting.examples import Example
-
-    EncoderOf = Callable[[Source, EncodingSettings], Encoder]
+    from embedmerge.weighting.trial import Trials
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,28 @@ class Choice:
         coefficients: One weight per source, base first.
         losses: Mean loss of each source on the examples; empty where none was needed.
         losses_se: Standard error of each mean; empty likewise, and with a single example.
+        selection: The trade-off and how sure the choice is; None from a strategy that sees one side only.
+        parameters: Parameters of the method, where they were chosen along with the weights.
     """
 
     coefficients: Coefficients
     losses: dict[str, float] = field(default_factory=dict)
     losses_se: dict[str, float] = field(default_factory=dict)
+    selection: Selection | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A merging method with parameters.
+
+    Attributes:
+        name: Merging method.
+        parameters: Its parameters and modifiers.
+    """
+
+    name: str = "linear"
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,14 +59,18 @@ class Evidence:
     Attributes:
         sources: Base first.
         examples: Empty for strategies that need none.
-        settings: How texts are encoded.
-        encoder_of: Makes the encoder of a source.
+        trials: Makes encoders of sources and mixtures.
+        corpus: Passages that compete besides those of the examples.
+        method: How the mixture will be merged, its coefficients aside.
+        journal: File in which a search notes what it has tried, so that it can go on; None for none.
     """
 
     sources: Sequence[Source]
     examples: Sequence[Example]
-    settings: EncodingSettings
-    encoder_of: EncoderOf
+    trials: Trials
+    corpus: Sequence[str] = ()
+    method: MethodChoice = MethodChoice()
+    journal: Path | None = None
 
     @property
     def names(self) -> list[str]:
@@ -67,11 +88,17 @@ class Strategy(BaseModel, ABC):
         """The examples file it looks at, None for a strategy that needs none."""
         return None
 
-    def require_consistent(self, names: Sequence[str]) -> None:
+    @property
+    def may_see_test_data(self) -> bool:
+        """Whether the user has said that a test split may be chosen on."""
+        return False
+
+    def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
         """Check what can be checked before any model is opened.
 
         Args:
             names: Names of the sources, base first.
+            method: How the mixture will be merged; linear where None.
 
         Raises:
             EmbedmergeError: The settings do not fit these sources.
@@ -95,7 +122,7 @@ class Explicit(Strategy):
     strategy: Literal["explicit"] = "explicit"
     weights: dict[str, Any]
 
-    def require_consistent(self, names: Sequence[str]) -> None:
+    def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
         """One weight for every expert, sum 1."""
         Coefficients.named(names, self.weights)
 
@@ -112,3 +139,22 @@ class Uniform(Strategy):
     def choose(self, evidence: Evidence) -> Choice:
         """One part in as many as there are sources."""
         return Choice(Coefficients.uniform(evidence.names))
+
+
+def choice_to_json(choice: Choice) -> dict[str, Any]:
+    """A choice in plain types, as a run keeps it."""
+    plain: dict[str, Any] = asdict(choice)
+    coefficients = plain.pop("coefficients")
+    return {"weights": coefficients["weights"], "weights_by_tensor": coefficients["by_tensor"], **plain}
+
+
+def choice_from_json(content: dict[str, Any]) -> Choice:
+    """The choice that `choice_to_json` wrote."""
+    found = content["selection"]
+    return Choice(
+        Coefficients(content["weights"], content["weights_by_tensor"]),
+        content["losses"],
+        content["losses_se"],
+        TypeAdapter(Selection).validate_python(found) if found else None,
+        content["parameters"],
+    )

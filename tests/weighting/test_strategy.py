@@ -51,7 +51,7 @@ def test_weights_that_do_not_fit_are_refused(weights: dict[str, float], says: st
 @pytest.mark.parametrize(
     ("name", "settings", "says"),
     [
-        ("front", {}, "no such strategy"),
+        ("frontier", {}, "no such strategy"),
         ("cocktail", {}, "examples: missing"),
         ("cocktail", {"examples": "x", "temperature": 0}, "temperature"),
         ("uniform", {"examples": "x"}, "examples"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.evaluation.beir import read_collection
+from embedmerge.retrieval.beir import read_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

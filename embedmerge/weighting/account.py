@@ -1,0 +1,238 @@
+"""What a survey has found, with its uncertainty, for whoever has to believe it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.retrieval.uncertainty import interval
+from embedmerge.weighting.cocktail import DECIMALS, TEMPERATURE, cocktail_weights, rounded
+from embedmerge.weighting.guard import Language, standard_errors
+from embedmerge.weighting.landscape import Quality, Side, grouped_means
+from embedmerge.weighting.selection import Candidate, Estimate, FrontPoint, Selection
+from embedmerge.weighting.simplex import undominated
+from embedmerge.weighting.strategy import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from embedmerge.weighting.survey import Confirmed, Fold, Survey
+
+    Float64 = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+FRONT_POINTS = 25
+WIDE = 0.25  # width of a range of equally good weights from which on it is worth a note
+LEARNT_BY_HEART = 0.05  # nats: loss of an expert on examples that it must have been tuned on
+
+
+def account(survey: Survey) -> Choice:
+    """Let a survey choose, and put the choice beside everything it should be compared with.
+
+    Raises:
+        EmbedmergeError: No mixture is above the floor.
+    """
+    folds = survey.folds()
+    split = len(folds) == 1 and len(folds[0].choosing[0]) < survey.examples
+    everything = folds[0].choosing if split else _all_rows(survey)
+    chosen = survey.confirmed(survey.judge(everything))
+    return _Account(survey, folds, chosen, split=split).choice()
+
+
+def _all_rows(survey: Survey) -> tuple[Rows, Rows]:
+    quality = survey.landscape.quality(survey.corners[:1])
+    return np.arange(len(quality.target.groups)), np.arange(len(quality.general.groups))
+
+
+class _Account:
+    def __init__(self, survey: Survey, folds: list[Fold], chosen: Confirmed, *, split: bool) -> None:
+        self._survey = survey
+        self._names = survey.evidence.names
+        self._folds = folds
+        self._chosen = chosen
+        self._split = split
+        self._checking = folds[0].checking if split else _all_rows(survey)
+        self._judge = survey.judge(_all_rows(survey))
+        self._points = np.vstack([survey.strategy.points(self._judge), chosen.weights])
+
+    def choice(self) -> Choice:
+        losses = self._survey.losses
+        means = dict(zip(self._names, losses.mean(axis=1).tolist(), strict=True))
+        several = losses.shape[1] > 1
+        errors = losses.std(axis=1, ddof=1) / np.sqrt(losses.shape[1]) if several else []
+        return Choice(
+            Coefficients(self._named(self._chosen.weights)),
+            means,
+            dict(zip(self._names, map(float, errors), strict=True)) if several else {},
+            self._selection(),
+        )
+
+    def _selection(self) -> Selection:
+        survey, guard = self._survey, self._survey.strategy.guard
+        as_good = self._as_good()
+        lost = tuple(self._names[place] for place in survey.lost)
+        return Selection(
+            strategy=survey.strategy.strategy,  # type: ignore[attr-defined]
+            objective=survey.objective,
+            measure=survey.reported,
+            general_measure="ndcg_at_10" if guard.tasks else "preservation",
+            guard=guard.described,
+            floor=guard.described_floor,
+            examples=survey.examples,
+            guarded=len(self._judge.rows[1]),
+            checked="split" if self._split else "cross-validated",
+            front=self._front(),
+            candidates=tuple(self._candidates()),
+            as_good=as_good,
+            confirmation=self._chosen.confirmation,
+            lost=lost,
+            notes=tuple(self._notes(as_good)),
+        )
+
+    def _front(self) -> tuple[FrontPoint, ...]:
+        quality = self._survey.landscape.quality(self._points, self._survey.reported)
+        target, general = quality.target.means, quality.general.means
+        places = undominated(target, general)
+        shown = places[np.unique(np.linspace(0, len(places) - 1, FRONT_POINTS).round().astype(int))]
+        return tuple(
+            FrontPoint(self._named(self._points[place]), float(target[place]), float(general[place]))
+            for place in shown
+        )
+
+    def _candidates(self) -> Iterator[Candidate]:
+        """Everything beside the choice, on the queries that check."""
+        survey, reported = self._survey, self._survey.reported
+        landscape, corners = survey.landscape, survey.corners
+        base = self._checked(landscape.quality(corners[:1], reported))
+        for name, weights in zip(self._names, corners, strict=True):
+            alone = self._checked(landscape.quality(weights[None], reported))
+            yield self._candidate(name, weights, alone, None if name == self._names[0] else base, exact=True)
+        for name, weights in (("uniform", self._uniform), ("cocktail", self._cocktail)):
+            yield self._candidate(
+                name, weights, self._checked(landscape.quality(weights[None], reported)), base, exact=False
+            )
+        yield self._candidate("placebo", None, self._checked(self._placebo()), base, exact=True)
+        yield self._candidate("chosen", self._chosen.weights, self._chosen_quality(), base, exact=self._split)
+
+    def _chosen_quality(self) -> Quality:
+        """The choice itself on queries kept from it, or each fold's own choice on that fold's queries."""
+        survey = self._survey
+        if self._split:
+            return self._checked(survey.landscape.judged(self._chosen.embedded, survey.reported))
+        whole = survey.landscape.quality(survey.corners[:1], survey.reported)
+        for fold in self._folds:
+            weights = survey.strategy.pick(survey.judge(fold.choosing))
+            quality = survey.landscape.quality(weights[None], survey.reported)
+            for side, own, rows in (
+                (whole.target, quality.target, fold.checking[0]),
+                (whole.general, quality.general, fold.checking[1]),
+            ):
+                side.values[:, rows] = own.values[:, rows]
+        return whole
+
+    def _placebo(self) -> Quality:
+        landscape = self._survey.landscape
+        trials = self._survey.evidence.trials
+        with trials.of_placebo(landscape.mixture(self._chosen.weights)) as encoder:
+            return landscape.judged(landscape.encoded(encoder, kept=True), self._survey.reported)
+
+    @property
+    def _uniform(self) -> Float64:
+        return np.full(len(self._names), 1 / len(self._names))
+
+    @property
+    def _cocktail(self) -> Float64:
+        """By LM-Cocktail's rule, from the same examples."""
+        losses = dict(zip(self._names, self._survey.losses.mean(axis=1).tolist(), strict=True))
+        return np.array(list(cocktail_weights(losses, TEMPERATURE).values()))
+
+    def _checked(self, quality: Quality) -> Quality:
+        target, general = self._checking
+        return Quality(quality.target.of_rows(target), quality.general.of_rows(general))
+
+    def _candidate(
+        self, name: str, weights: Float64 | None, own: Quality, base: Quality | None, *, exact: bool
+    ) -> Candidate:
+        return Candidate(
+            name,
+            self._named(weights) if weights is not None else None,
+            _estimate(own.target),
+            _estimate(own.general),
+            _difference(own.target, base.target) if base else None,
+            _difference(own.general, base.general) if base else None,
+            exact,
+        )
+
+    def _as_good(self) -> dict[str, tuple[float, float]]:
+        """Ranges of weights above the floor whose target these examples cannot tell from the chosen one's."""
+        quality = self._judge.quality(self._points)
+        values = quality.target.values - quality.target.values[-1]
+        groups = quality.target.groups
+        reach = grouped_means(values, groups) + 1.96 * standard_errors(values, groups)
+        alike = self._points[self._judge.above_floor(quality) & (reach >= 0)]
+        alike = np.vstack([alike, self._chosen.weights])
+        lows, highs = alike.min(axis=0), alike.max(axis=0)
+        return {
+            name: (round(float(low), DECIMALS), round(float(high), DECIMALS))
+            for name, low, high in zip(self._names, lows, highs, strict=True)
+        }
+
+    def _notes(self, as_good: dict[str, tuple[float, float]]) -> Iterator[str]:
+        survey = self._survey
+        given, different = len(survey.evidence.examples), len(set(survey.evidence.examples))
+        if different < given:
+            yield f"{given - different} of {given} examples are copies of others and count once."
+        if survey.examples < different:
+            yield f"{survey.examples} of {different} examples were drawn; `most_examples` asks for more."
+        if survey.examples == 1:
+            yield "One example cannot tell mixtures apart; give at least twenty."
+        for name, (low, high) in list(as_good.items())[1:]:
+            if high - low >= WIDE and survey.examples > 1:
+                yield (
+                    f"Any weight of {name} between {low:.2f} and {high:.2f} is as good as the chosen one, "
+                    f"as far as {survey.examples} examples can tell."
+                )
+        for place in survey.lost:
+            yield f"{self._names[place]} no longer retrieves, so it got no weight; look at its weights."
+        yield from self._doubts()
+
+    def _doubts(self) -> Iterator[str]:
+        survey, confirmation = self._survey, self._chosen.confirmation
+        losses = dict(zip(self._names, survey.losses.mean(axis=1), strict=True))
+        for source in survey.evidence.sources:
+            if source.role == "target" and losses[source.name] < LEARNT_BY_HEART < losses[self._names[0]] / 4:
+                yield f"{source.name} has next to no loss on the examples; were they held out from tuning?"
+        if not self._chosen.holds:
+            yield (
+                f"After {confirmation.rounds} rounds the choice is still off what was expected of it: by "
+                f"{abs(confirmation.target):.2f} on the target, {abs(confirmation.general):.3f} on the guard."
+            )
+        guard = survey.strategy.guard
+        if guard.text is not None:
+            texts = [text for ground in guard.grounds() for text in ground.passages]
+            encoder = survey.evidence.trials.of_source(survey.evidence.sources[0])
+            if Language.of(encoder, texts).is_foreign:
+                yield "The tokenizer does not know the guard text's language; a floor on it means little."
+        if survey.strategy.i_know_this_is_test_data:
+            yield "Examples or guard may come from a test split; scores on that split are not evidence."
+
+    def _named(self, weights: Float64) -> dict[str, float]:
+        return rounded(dict(zip(self._names, map(float, weights), strict=True)), DECIMALS)
+
+
+def _estimate(side: Side) -> Estimate:
+    return _interval(side.values[0], side.groups)
+
+
+def _difference(side: Side, base: Side) -> Estimate:
+    return _interval(side.values[0] - base.values[0], side.groups)
+
+
+def _interval(values: Float64, groups: Rows) -> Estimate:
+    parts = [values[groups == group] for group in np.unique(groups)]
+    low, high = interval(parts)
+    return Estimate(float(np.mean([part.mean() for part in parts])), low, high)

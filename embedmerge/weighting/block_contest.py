@@ -1,0 +1,205 @@
+"""Whether weights by block are taken: held-out examples decide between them and one weight for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedmerge.retrieval.uncertainty import interval
+from embedmerge.weighting.guard import standard_errors
+from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.selection import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embedmerge.merging.coefficients import Coefficients
+    from embedmerge.weighting.ground import Measure
+    from embedmerge.weighting.landscape import Embedded, Quality, Side
+    from embedmerge.weighting.selection import Candidate, Selection
+    from embedmerge.weighting.strategy import Choice
+    from embedmerge.weighting.survey import Survey
+
+    Float64 = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+FEWEST = 8  # held-out examples, below which their standard error says little
+UNITS: dict[Measure, str] = {
+    "ndcg_at_10": "points of nDCG@10",
+    "recall_at_100": "points of recall@100",
+    "loss": "nats of loss",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Weights by block beside one weight for all, on the same held-out examples.
+
+    Attributes:
+        gain: Mean paired difference in the objective.
+        error: Its standard error.
+        held_out: Number of examples.
+        above_floor: Whether weights by block keep general quality.
+        unit: Of the difference.
+    """
+
+    gain: float
+    error: float
+    held_out: int
+    above_floor: bool
+    unit: str
+
+    @property
+    def is_won(self) -> bool:
+        """Whether weights by block are to be taken."""
+        return self.gain > self.error and self.above_floor
+
+    @property
+    def note(self) -> str:
+        """What came of it, in words.
+
+        >>> Comparison(1.24, 0.5, 40, True, "points of nDCG@10").note
+        'Weights by block were learned and beat one weight for all on 40 held-out examples by 1.240 ± 0.500
+        points of nDCG@10; taken.'
+        """
+        measured = f"{self.gain:.3f} ± {self.error:.3f} {self.unit}"
+        rival = f"one weight for all on {self.held_out} held-out examples"
+        if self.is_won:
+            return f"Weights by block were learned and beat {rival} by {measured}; taken."
+        if self.gain > self.error:
+            return (
+                f"Weights by block were learned and beat {rival} by {measured}, but general quality fell below "
+                "the floor; one weight for all was kept."
+            )
+        return (
+            f"Weights by block were learned and did not beat {rival} by more than a standard error "
+            f"({measured}); one weight for all was kept."
+        )
+
+
+class Contest:
+    """One weight for all against weights by block, on examples that the latter have not seen.
+
+    Where examples are few, so that the front has looked at all of them, a fifth is held out from learning
+    by block. That is in the front's favour.
+
+    Args:
+        survey: That the front's choice was made on.
+        front: One weight for all.
+
+    Attributes:
+        learning: Rows of the target and the general queries to learn from.
+    """
+
+    def __init__(self, survey: Survey, front: Choice) -> None:
+        fold = survey.folds()[0]
+        self.learning = fold.choosing
+        self._survey = survey
+        self._front = front
+        self._held_out = fold.checking
+
+    @property
+    def weights(self) -> Float64:
+        """The front's, shape (sources,)."""
+        return np.array(list(self._front.coefficients.weights.values()))
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why there is no contest, None where there is one."""
+        if len(self._survey.live) < 2:
+            return "Weights by block were not learned, for no expert retrieves."
+        held_out = len(self._held_out[0])
+        if held_out < FEWEST:
+            return (
+                f"Weights by block were not learned: of {self._survey.examples} examples {held_out} would be "
+                f"held out, and {FEWEST} are needed to tell; give at least {5 * FEWEST}."
+            )
+        return None
+
+    def kept(self, note: str) -> Choice:
+        """The front's choice, with a note."""
+        return replace(self._front, selection=self._noted(note))
+
+    def decided(self, settings: dict[str, dict[str, float]]) -> Choice:
+        """The better choice, with a note that says which and by how much.
+
+        Args:
+            settings: Weights by block, expert by expert.
+        """
+        coefficients = self._front.coefficients.with_experts(settings)
+        embedded = self._encoded(coefficients)
+        comparison = self._compared(embedded)
+        if not comparison.is_won:
+            return self.kept(comparison.note)
+        selection = self._noted(comparison.note)
+        candidates = tuple(
+            self._really_chosen(candidate, embedded) if candidate.name == "chosen" else candidate
+            for candidate in selection.candidates
+        )
+        return replace(
+            self._front, coefficients=coefficients, selection=replace(selection, candidates=candidates)
+        )
+
+    def _noted(self, note: str) -> Selection:
+        selection = self._front.selection
+        assert selection is not None
+        confirmation = replace(selection.confirmation, encodes=self._survey.landscape.encodes)
+        return replace(selection, confirmation=confirmation, notes=(*selection.notes, note))
+
+    def _encoded(self, coefficients: Coefficients) -> list[Embedded]:
+        """Embeddings of the candidates by weights of each block, really merged."""
+        landscape = self._survey.landscape
+        mixture = replace(landscape.mixture(self.weights), coefficients=coefficients)
+        with self._survey.evidence.trials.of_mixture(mixture, "weights by block") as encoder:
+            return landscape.encoded(encoder, kept=True)
+
+    def _compared(self, embedded: list[Embedded]) -> Comparison:
+        survey = self._survey
+        rival = survey.landscape.judged(survey.landscape.merged(self.weights), survey.objective)
+        own = survey.landscape.judged(embedded, survey.objective)
+        gain, error = _paired(own.target, rival.target, self._held_out[0])
+        return Comparison(
+            gain, error, len(self._held_out[0]), self._keeps_floor(own), UNITS[survey.objective]
+        )
+
+    def _keeps_floor(self, quality: Quality) -> bool:
+        """Whether general quality is above the floor, on the queries on which the front's had to be."""
+        everything = tuple(np.arange(len(side.groups)) for side in (quality.target, quality.general))
+        split = self._front.selection is not None and self._front.selection.checked == "split"
+        judge = self._survey.judge(self.learning if split else everything)
+        return bool(judge.above_floor(judge.restricted(quality))[0])
+
+    def _really_chosen(self, candidate: Candidate, embedded: list[Embedded]) -> Candidate:
+        """What is known of the choice from held-out queries, in the place of what is known of the front's."""
+        survey = self._survey
+        own, base = (
+            survey.landscape.judged(each, survey.reported)
+            for each in (embedded, survey.landscape.merged(survey.corners[0]))
+        )
+        target, general = self._held_out
+        return replace(
+            candidate,
+            target=_estimate(own.target, None, target),
+            general=_estimate(own.general, None, general),
+            target_to_base=_estimate(own.target, base.target, target),
+            general_to_base=_estimate(own.general, base.general, general),
+            exact=True,
+        )
+
+
+def _paired(own: Side, rival: Side, rows: Rows) -> tuple[float, float]:
+    """Mean difference on some queries, and its standard error."""
+    differences = (own.values - rival.values)[:, rows]
+    groups = own.groups[rows]
+    gain = grouped_means(differences, groups)[0]
+    return float(gain), float(standard_errors(differences, groups)[0])
+
+
+def _estimate(own: Side, rival: Side | None, rows: Rows) -> Estimate:
+    """A mean over some queries, or that of the difference to a rival, with its interval."""
+    values = (own.values - rival.values if rival else own.values)[:, rows]
+    groups = own.groups[rows]
+    low, high = interval([values[0, groups == group] for group in np.unique(groups)])
+    return Estimate(float(grouped_means(values, groups)[0]), low, high)

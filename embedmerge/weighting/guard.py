@@ -1,0 +1,160 @@
+"""What stands for general quality while weights are chosen, and how much of it may go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from embedmerge.errors import EmbedmergeError
+from embedmerge.retrieval.beir import read_collection
+from embedmerge.statistics.text import load_texts
+from embedmerge.weighting.ground import Preservation, Retrieval
+from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.weighting.ground import Ground
+    from embedmerge.weighting.landscape import Side
+
+BUNDLED = "guard.txt"
+UNKNOWN = 0.05  # share of unknown tokens from which on a text is not in the tokenizer's language
+SPELT = 0.7  # tokens per character from which on a text is spelt out letter by letter
+
+
+class Guard(BaseModel):
+    """General quality: labelled tasks, unlabelled text, or the text that comes with embedmerge.
+
+    Attributes:
+        tasks: BEIR folders, each with `:split`, on which nDCG@10 is measured.
+        text: A `.txt` file of one text on each line, or a `.jsonl` file; the base's ranking among
+            neighbouring lines is to be kept.
+        floor: With tasks, standard errors of the paired difference that a mixture may be below the base.
+        budget: With text, the mean KL divergence from the base that is allowed, in nats.
+        most: Queries of each task, or texts, at most.
+        seed: Of the choice where there are more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tasks: tuple[str, ...] = ()
+    text: str | None = None
+    floor: float = Field(default=0.5, ge=0)
+    budget: float = Field(default=0.03, ge=0)
+    most: int = Field(default=512, ge=8)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Guard:
+        if self.tasks and self.text is not None:
+            msg = "guard: tasks and text are both given; general quality is measured on one of them"
+            raise EmbedmergeError(msg)
+        return self
+
+    @property
+    def described(self) -> str:
+        """In words, for reports."""
+        if self.tasks:
+            return f"nDCG@10 on {', '.join(task.rsplit('/', 1)[-1] for task in self.tasks)}"
+        source = Path(self.text).name if self.text else "embedmerge's own guard text"
+        return f"the base's ranking of {source}"
+
+    @property
+    def described_floor(self) -> str:
+        """In words, for reports."""
+        if self.tasks:
+            return f"at most {self.floor:g} standard errors below the base"
+        return f"a divergence of at most {self.budget:g} nats from the base"
+
+    def grounds(self) -> list[Ground]:
+        """Read what general quality is measured on.
+
+        Raises:
+            EmbedmergeError: A file or folder is missing, malformed or empty.
+        """
+        if self.tasks:
+            return [self._task(task) for task in self.tasks]
+        if self.text is not None:
+            texts = load_texts(Path(self.text), self.most, self.seed)
+            return [Preservation("guard text", [text.content for text in texts])]
+        bundled = (files("embedmerge.weighting") / BUNDLED).read_text(encoding="utf-8").splitlines()
+        return [Preservation("guard text", bundled[: self.most])]
+
+    def kept(self, general: Side, base: Side) -> NDArray[np.bool_]:
+        """Which mixtures are above the floor.
+
+        Args:
+            general: The mixtures' side.
+            base: The base's, of the same queries.
+
+        Returns:
+            Shape (mixtures,).
+        """
+        if not self.tasks:
+            return general.means >= -self.budget
+        differences = general.values - base.values
+        error = standard_errors(differences, general.groups)
+        return grouped_means(differences, general.groups) >= -self.floor * error - 1e-9
+
+    def _task(self, named: str) -> Retrieval:
+        folder, _, split = named.rpartition(":")
+        if not folder:
+            msg = f"guard.tasks: {named}: name the split too, as in {named}:dev; never one you report on"
+            raise EmbedmergeError(msg)
+        pool = Pool.of_collection(read_collection(Path(folder).expanduser(), split))
+        drawn = np.random.default_rng(self.seed).permutation(len(pool.queries))[: self.most]
+        return Retrieval(Path(folder).name, pool.of_rows(sorted(drawn.tolist())))
+
+
+def standard_errors(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard errors of grouped means.
+
+    Args:
+        values: Shape (mixtures, queries).
+        groups: Group of each query, shape (queries,).
+
+    Returns:
+        Shape (mixtures,); 0 where every group has a single query.
+    """
+    parts = [values[:, groups == group] for group in np.unique(groups)]
+    variances = [part.var(axis=1, ddof=1) / part.shape[1] for part in parts if part.shape[1] > 1]
+    if not variances:
+        return np.zeros(len(values))
+    errors: NDArray[np.float64] = np.sqrt(np.sum(variances, axis=0)) / len(parts)
+    return errors
+
+
+@dataclass(frozen=True)
+class Language:
+    """How well a tokenizer knows some texts.
+
+    Attributes:
+        unknown: Share of tokens that stand for something unknown.
+        per_character: Tokens per character; near 1 where words are spelt out.
+    """
+
+    unknown: float
+    per_character: float
+
+    @classmethod
+    def of(cls, encoder: Encoder, texts: Sequence[str]) -> Language:
+        """Look at the texts through a model's tokenizer."""
+        ids, stranger = encoder.token_ids(texts)
+        tokens = [token for row in ids for token in row]
+        characters = sum(len("".join(text.split())) for text in texts)
+        unknown = sum(token == stranger for token in tokens)
+        return cls(unknown / max(len(tokens), 1), len(tokens) / max(characters, 1))
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the tokenizer was not made for these texts."""
+        return self.unknown > UNKNOWN or self.per_character > SPELT

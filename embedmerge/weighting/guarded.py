@@ -1,0 +1,196 @@
+"""Strategies that weigh the target against the general side, and say how sure they are."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from embedmerge.errors import EmbedmergeError
+from embedmerge.weighting.guard import Guard
+from embedmerge.weighting.landscape import Quality
+from embedmerge.weighting.simplex import spread
+from embedmerge.weighting.strategy import Choice, Evidence, MethodChoice, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from embedmerge.weighting.ground import Measure
+    from embedmerge.weighting.landscape import Landscape
+
+    Float64 = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+AFFINE = ("linear", "task_arithmetic")
+MANY = 50  # examples from which on their mean nDCG@10 is fine enough to be maximised
+
+
+class Guarded(Strategy):
+    """A strategy that sees target quality on examples and general quality on a guard.
+
+    Attributes:
+        examples: JSONL file with `query`, `pos` and `neg` on each line, or a BEIR folder with `:split`; held
+            out from tuning.
+        guard: What general quality is measured on, and how much of it may go.
+        objective: What is maximised on the examples: `ndcg_at_10`, `recall_at_100`, `loss` for the InfoNCE
+            loss, or `auto` for the loss of few examples and nDCG@10 of many.
+        similarity_temperature: Divides similarities in the loss.
+        bounds: Lowest and highest weight of a source.
+        most_examples: Examples at most; a seeded draw of more.
+        tolerance: Points of nDCG@10 that the confirmed choice may be off what was expected.
+        rounds: Mixtures that are really encoded at most to confirm a choice.
+        seed: Of every draw.
+        i_know_this_is_test_data: Whether examples or guard may come from a test split.
+    """
+
+    examples: str
+    guard: Guard = Guard()
+    objective: Literal["auto", "ndcg_at_10", "recall_at_100", "loss"] = "auto"
+    similarity_temperature: float = Field(default=0.05, gt=0)
+    bounds: tuple[float, float] = (0.0, 1.0)
+    most_examples: int = Field(default=1000, ge=1)
+    tolerance: float = Field(default=0.5, gt=0)
+    rounds: int = Field(default=3, ge=1)
+    seed: int = 0
+    i_know_this_is_test_data: bool = False
+
+    @field_validator("bounds")
+    @classmethod
+    def _around_the_simplex(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not (-1 <= bounds[0] <= 0 and 1 <= bounds[1] <= 2):
+            msg = (
+                f"bounds: {bounds[0]:g} to {bounds[1]:g}; the lowest is from -1 to 0, the highest from 1 to 2"
+            )
+            raise EmbedmergeError(msg)
+        return bounds
+
+    @property
+    def examples_file(self) -> str | None:
+        """The file with the rows that target quality is measured on."""
+        return self.examples
+
+    @property
+    def may_see_test_data(self) -> bool:
+        """Whether the user has said so."""
+        return self.i_know_this_is_test_data
+
+    def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
+        """The method has to be one whose result is a weighted sum of the sources."""
+        if method is not None and method.name not in AFFINE:
+            msg = (
+                f"strategy {self.strategy}: chooses weights of a weighted sum, with method "  # type: ignore[attr-defined]
+                f"{' or '.join(AFFINE)}; for {method.name} search with cma, optuna or map"
+            )
+            raise EmbedmergeError(msg)
+        if method is not None and "clamp" in method.parameters:
+            msg = "method.parameters: clamp makes it no weighted sum; search with cma, optuna or map"
+            raise EmbedmergeError(msg)
+
+    @abstractmethod
+    def pick(self, judge: Judge) -> Float64:
+        """Weights by what a judge says, shape (sources,).
+
+        Args:
+            judge: Sees the queries that choosing may look at, and no others.
+        """
+
+    def points(self, judge: Judge) -> Float64:
+        """Mixtures that stand for the whole simplex, shape (points, sources)."""
+        return judge.within(spread(len(judge.live), self.bounds, self.seed))
+
+    def choose(self, evidence: Evidence) -> Choice:
+        """Encode examples and guard with sources and midpoints, choose, and confirm by a true merge.
+
+        Raises:
+            EmbedmergeError: Examples or guard do not allow a choice, or a source's embeddings are broken.
+        """
+        from embedmerge.weighting.account import account
+        from embedmerge.weighting.survey import Survey
+
+        return account(Survey(self, evidence))
+
+    def objective_for(self, examples: int) -> Measure:
+        """What is maximised, by the number of examples."""
+        if self.objective != "auto":
+            return self.objective
+        return "ndcg_at_10" if examples >= MANY else "loss"
+
+
+class Judge:
+    """Values mixtures by some of the queries.
+
+    Args:
+        landscape: Of all queries.
+        guard: The floor of general quality.
+        objective: What target quality is.
+        live: Places of the sources that may get a weight.
+        target: Rows of the target queries that count.
+        general: Rows of the general queries that count.
+    """
+
+    def __init__(
+        self,
+        landscape: Landscape,
+        guard: Guard,
+        objective: Measure,
+        live: list[int],
+        target: Rows,
+        general: Rows,
+    ) -> None:
+        self.landscape = landscape
+        self.guard = guard
+        self.objective = objective
+        self.live = live
+        self.rows = (target, general)
+        self._base = self.quality(np.eye(len(landscape.names))[:1])
+
+    def quality(self, points: Float64) -> Quality:
+        """Quality of mixtures on the queries that count: the objective, and the guard's measure.
+
+        Args:
+            points: Shape (mixtures, sources).
+        """
+        return self.restricted(self.landscape.quality(points, self.objective))
+
+    def slope(self, weights: Float64) -> tuple[Float64, Float64]:
+        """Mean target and general value of one mixture on the queries that count, and their derivatives.
+
+        The differentiable values: minus the loss, and on unlabelled text minus the divergence from the base.
+
+        Args:
+            weights: Shape (sources,).
+
+        Returns:
+            Values of shape (2,), target first, and derivatives by the weights of shape (2, sources).
+        """
+        return self.landscape.slope(weights, "loss", self.rows)
+
+    def restricted(self, whole: Quality) -> Quality:
+        """The part of a quality that this judge sees."""
+        return Quality(whole.target.of_rows(self.rows[0]), whole.general.of_rows(self.rows[1]))
+
+    def above_floor(self, quality: Quality) -> NDArray[np.bool_]:
+        """Which mixtures keep general quality, shape (mixtures,)."""
+        return self.guard.kept(quality.general, self._base.general)
+
+    def best(self, points: Float64) -> int:
+        """Place of the mixture with the best target above the floor; of equals, the best general side's."""
+        quality = self.quality(points)
+        above = np.flatnonzero(self.above_floor(quality))
+        if not above.size:
+            msg = (
+                "guard: no mixture keeps general quality above the floor, not even the base; check the guard"
+            )
+            raise EmbedmergeError(msg)
+        target, general = quality.target.means[above], quality.general.means[above]
+        return int(above[np.lexsort((general, target.round(9)))[-1]])
+
+    def within(self, points: Float64) -> Float64:
+        """Weights of all sources from those of the live ones, shape (points, sources)."""
+        whole = np.zeros((len(points), len(self.landscape.names)))
+        whole[:, self.live] = points
+        return whole

@@ -1,0 +1,103 @@
+"""Weights by every rule the study compares, from five, twenty and a hundred examples, five draws of each."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from domains import TARGETS
+from pools import SEEDS, SIZES, drawn, read_pool
+
+from embedmerge.atomic import write_json
+from embedmerge.weighting.front import Front
+from embedmerge.weighting.strategy import Evidence
+from embedmerge.weighting.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from study import Study
+
+    from embedmerge.weighting.examples import Example
+
+LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
+TWO, ALL, WITHOUT = "front, 2 models", "front, all", "front, without the fine-tune"
+OURS = (TWO, ALL, WITHOUT)
+FEW = 5  # examples that LM-Cocktail's paper takes
+TEMPERATURE = 5.0  # its default
+
+
+def choose(study: Study) -> None:
+    """Every cell that is not there yet."""
+    for target in TARGETS:
+        examples = read_pool(target, study.work)
+        for row, number, seed in cells():
+            path = study.work / "choices" / target / f"{row}.{number}.{seed}.json"
+            if path.exists():
+                continue
+            began = time.perf_counter()
+            weights = chosen(study, row, target, drawn(examples, number, seed))
+            seconds = round(time.perf_counter() - began, 1)
+            write_json(path, {"weights": weights, "seconds": seconds})
+            print(target, row, number, seed, seconds, {k: v for k, v in weights.items() if v}, flush=True)
+
+
+def cells() -> Iterator[tuple[str, int, int]]:
+    """Row, number of examples, seed."""
+    yield LM_TWO, 0, 0
+    yield from ((LM_ALL, FEW, seed) for seed in SEEDS)
+    yield from ((row, number, seed) for row in OURS for number in SIZES for seed in SEEDS)
+
+
+def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> dict[str, float]:
+    """Weights of one cell."""
+    if row == LM_TWO:
+        return {"base": 0.5, target: 0.5}
+    if row == LM_ALL:
+        return lm_cocktail(study, examples)
+    experts = {TWO: [target], ALL: list(TARGETS), WITHOUT: [name for name in TARGETS if name != target]}[row]
+    return front(study, experts, examples)
+
+
+def front(study: Study, experts: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+    """The default strategy's pick, from the surrogate alone."""
+    sources = study.sources(*experts)
+    strategy = Front(examples="drawn")
+    survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
+    rows = np.arange(len(examples)), np.arange(len(strategy.guard.grounds()[0].queries))
+    weights = strategy.pick(survey.judge(rows))
+    return {source.name: round(float(weight), 4) for source, weight in zip(sources, weights, strict=True)}
+
+
+def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
+    """What LM_Cocktail 0.0.4 itself computes for the base and all experts."""
+    import LM_Cocktail.utils as reference
+    from transformers import AutoModel, AutoTokenizer
+
+    folders = {source.name: str(source.checkpoint.folder) for source in study.sources(*TARGETS)}
+    rows = [{"query": each.query, "pos": list(each.pos), "neg": list(each.neg)} for each in examples]
+    random.seed(0)
+    weights = reference.compute_weights(
+        AutoModel.from_pretrained(folders["base"]).eval(),
+        AutoTokenizer.from_pretrained(folders["base"]),
+        [AutoModel.from_pretrained(folder).state_dict() for folder in folders.values()],
+        "encoder",
+        rows,
+        temperature=TEMPERATURE,
+        max_input_length=128,
+    )
+    return {name: round(float(weight), 6) for name, weight in zip(folders, weights, strict=True)}
+
+
+def read_choices(study: Study) -> list[dict[str, Any]]:
+    """All cells with target, row, number of examples, seed and weights."""
+    found = []
+    for target in TARGETS:
+        for row, number, seed in cells():
+            path = study.work / "choices" / target / f"{row}.{number}.{seed}.json"
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append({"target": target, "row": row, "examples": number, "seed": seed, **content})
+    return found

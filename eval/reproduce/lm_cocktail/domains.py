@@ -1,0 +1,148 @@
+"""The study's collections: cut-down test sets, training pairs, and examples that no expert has seen.
+
+Everything is drawn with a digest of the row's id, so the same rows come out on any machine, in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embedmerge.harvest import harvest_library, write_beir
+from embedmerge.retrieval.beir import Collection, read_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+TARGETS = ("scifact", "nfcorpus", "medquad", "nl2bash", "tatqa", "policyqa", "squad-sent", "torch")
+OTHERS = ("xquad-en", "legalsum", "nq-utd")
+HELD_OUT = 0.25  # of the training queries: examples are drawn from these
+MOST_PAIRS = 6000
+PAIRS_PER_QUERY = 3
+MOST_RELEVANT = 15  # of a test query: some of nfcorpus have hundreds, and would fill the corpus alone
+CHARACTERS = 700  # of a text: the study encodes at most 128 tokens
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a test collection is kept.
+
+    Attributes:
+        queries: Test queries at most.
+        documents: Documents at most, the relevant ones of these queries first.
+    """
+
+    queries: int
+    documents: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training query with one of its relevant documents."""
+
+    query_id: str
+    query: str
+    document: str
+
+
+def collection_folder(name: str, data: Path, work: Path) -> Path:
+    """Where a collection lies; torch's docstrings are harvested on first use."""
+    if name != "torch":
+        return data / name
+    folder = work / "torch"
+    if not folder.exists():
+        write_beir(folder, harvest_library("torch", characters=CHARACTERS))
+    return folder
+
+
+def draw(*words: object) -> float:
+    """A number in [0, 1) that depends on the words alone."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def write_test(name: str, size: Size, data: Path, work: Path) -> Path:
+    """The cut-down test set as a BEIR folder."""
+    folder = work / "tests" / f"{name}-{size.queries}-{size.documents}" / name
+    if (folder / "qrels" / "test.tsv").exists():
+        return folder
+    full = read_collection(collection_folder(name, data, work), "test")
+    queries = sorted(full.queries, key=lambda row: draw("test query", name, row["id"]))
+    kept: list[dict[str, str]] = []
+    documents: set[str] = set()
+    for query in queries:
+        if len(kept) == size.queries:
+            break
+        relevant = set(full.qrels[query["id"]])
+        if len(relevant) > MOST_RELEVANT or (kept and len(documents | relevant) > size.documents):
+            continue
+        kept.append(query)
+        documents |= relevant
+    filling = sorted(
+        (row["id"] for row in full.corpus if row["id"] not in documents),
+        key=lambda identity: draw("test document", name, identity),
+    )
+    documents.update(filling[: max(0, size.documents - len(documents))])
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [row for row in full.corpus if row["id"] in documents]
+    _write_rows(
+        folder / "corpus.jsonl",
+        ({"_id": row["id"], "title": row["title"], "text": row["text"][:CHARACTERS]} for row in corpus),
+    )
+    _write_rows(folder / "queries.jsonl", ({"_id": row["id"], "text": row["text"]} for row in kept))
+    lines = [
+        f"{row['id']}\t{document}\t{grade}"
+        for row in kept
+        for document, grade in full.qrels[row["id"]].items()
+    ]
+    (folder / "qrels" / "test.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n", encoding="utf-8"
+    )
+    return folder
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def tested_queries(names: Sequence[str], data: Path, work: Path) -> set[str]:
+    """Every query of every full test split, in letters and digits alone.
+
+    squad-sent and xquad-en both come from SQuAD: a query of a test split must not be trained on under
+    another collection's name.
+    """
+    splits = (read_collection(collection_folder(name, data, work), "test") for name in names)
+    return {bare(query["text"]) for split in splits for query in split.queries}
+
+
+def bare(text: str) -> str:
+    """Letters and digits alone, in lower case."""
+    return _NOT_ALPHANUMERIC.sub("", text.lower())
+
+
+def training_rows(
+    name: str, data: Path, work: Path, tested: set[str]
+) -> tuple[list[Pair], list[Pair], Collection]:
+    """Pairs to tune on, pairs held out for examples, and the collection's train split."""
+    train = read_collection(collection_folder(name, data, work), "train")
+    texts = {row["id"]: f"{row['title']} {row['text']}".strip()[:CHARACTERS] for row in train.corpus}
+    tuned, held = [], []
+    for query in train.queries:
+        if bare(query["text"]) in tested:
+            continue
+        relevant = sorted(
+            train.qrels[query["id"]], key=lambda document: draw("positive", name, query["id"], document)
+        )
+        pairs = [Pair(query["id"], query["text"], texts[document]) for document in relevant[:PAIRS_PER_QUERY]]
+        if draw("held out", name, bare(query["text"])) < HELD_OUT:
+            held.append(pairs[0])
+        else:
+            tuned.extend(pairs)
+    tuned.sort(key=lambda pair: draw("training pair", name, pair.query_id, pair.document))
+    held.sort(key=lambda pair: draw("example", name, pair.query_id))
+    return tuned[:MOST_PAIRS], held, train
