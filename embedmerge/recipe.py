@@ -330,6 +330,10 @@ def _locate_evidence(weighting: dict[str, Any], folder: Path) -> None:
     if weighting.get("examples"):
         near = _near(weighting["examples"], folder)
         weighting["examples"] = near if ":" in near else str(folder / near)
+    for place, file in (weighting.get("texts") or {}).items():
+        weighting["texts"][place] = str(folder / _expanded(file))
+    if weighting.get("journal"):
+        weighting["journal"] = str(folder / _expanded(weighting["journal"]))
     guard = weighting.get("guard") or {}
     if guard.get("text"):
         guard["text"] = str(folder / _expanded(guard["text"]))

@@ -30,6 +30,12 @@ Target = Annotated[
     str | None, typer.Option("--target", help="Name of the expert that is your own fine-tune.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+TestData = Annotated[
+    bool,
+    typer.Option(
+        "--i-know-this-is-test-data", help="Let weights be chosen on a test split; its scores prove nothing."
+    ),
+]
 Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: bf16 where it is native.")]
 MaxLength = Annotated[
     int | None, typer.Option("--max-seq-length", help="Cut texts after so many tokens.", min=1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedmerge.cli.options import DataDir, Json
+from embedmerge.cli.options import DataDir, Json, TestData
 from embedmerge.errors import EmbedmergeError
+
+if TYPE_CHECKING:
+    from embedmerge.recipe import Recipe
 
 
 def command(
@@ -17,6 +20,7 @@ def command(
         Path | None, typer.Option("-o", "--output", help="Run folder: model, reports and lock.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.")] = False,
+    test_data: TestData = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -28,6 +32,8 @@ def command(
     from embedmerge.recipe import load_recipe
 
     loaded = load_recipe(recipe)
+    if test_data:
+        loaded = _may_see_test_data(loaded)
     folder = output or (Path(loaded.output.folder) if loaded.output.folder else None)
     if folder is None:
         raise EmbedmergeError("-o: name the run folder, or give the recipe an output.folder")
@@ -47,3 +53,15 @@ def command(
 
     print_report(report, Console())
     typer.echo(f"\nmodel   {folder / 'model'}\nreport  {folder / 'report.html'}")
+
+
+def _may_see_test_data(recipe: Recipe) -> Recipe:
+    """The same recipe, whose weights may be chosen on a test split."""
+    weighting = recipe.weighting
+    if "i_know_this_is_test_data" not in type(weighting).model_fields:
+        typer.echo(
+            f"note: --i-know-this-is-test-data: strategy {weighting.strategy} has no such setting", err=True
+        )
+        return recipe
+    allowed = weighting.model_copy(update={"i_know_this_is_test_data": True})
+    return recipe.model_copy(update={"weighting": allowed})

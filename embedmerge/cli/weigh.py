@@ -3,69 +3,138 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling, Precision, Target
+from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling, Precision, Target, TestData
+from embedmerge.errors import EmbedmergeError
+
+if TYPE_CHECKING:
+    from embedmerge.weighting.strategy import Choice
 
 
 def command(
     base: Base,
     examples: Annotated[
-        Path | None, typer.Option("--examples", help="JSONL with query, pos and neg; held out from tuning.")
+        str | None,
+        typer.Option(
+            "--examples", help="JSONL with query, pos and neg, or BEIR FOLDER:SPLIT; held out from tuning."
+        ),
     ] = None,
     expert: Experts = [],
-    strategy: Annotated[str, typer.Option("--strategy", help="How weights are chosen.")] = "cocktail",
+    strategy: Annotated[str, typer.Option("--strategy", help="How weights are chosen.")] = "front",
     target: Target = None,
+    guard: Annotated[
+        str | None,
+        typer.Option("--guard", help="Text whose ranking by the base is to be kept; .txt or .jsonl."),
+    ] = None,
+    guard_task: Annotated[
+        list[str],
+        typer.Option("--guard-task", help="BEIR FOLDER:SPLIT whose nDCG@10 is to be kept; repeat."),
+    ] = [],
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="ndcg_at_10, recall_at_100, loss or auto.")
+    ] = None,
     target_share: Annotated[
-        float | None, typer.Option("--target-share", help="Fixed weight of the target expert.")
+        float | None, typer.Option("--target-share", help="cocktail: fixed weight of the target expert.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Divides the losses; smaller separates more.")
+        float | None,
+        typer.Option("--temperature", help="cocktail: divides the losses; smaller separates more."),
     ] = None,
     negatives: Annotated[
-        int | None, typer.Option("--negatives", help="Negatives drawn per row; all where left out.")
+        int | None,
+        typer.Option("--negatives", help="cocktail: negatives drawn per row; all where left out."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of that draw.")] = 0,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Reproduce the weights of LM_Cocktail 0.0.4.")
+        bool, typer.Option("--reference", help="cocktail: reproduce the weights of LM_Cocktail 0.0.4.")
     ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
+    settings: Annotated[
+        list[str],
+        typer.Option("--set", help="Any setting of the strategy, KEY=VALUE; repeat. guard.budget=0.05"),
+    ] = [],
+    test_data: TestData = False,
     precision: Precision = "fp32",
     pooling: Pooling = None,
     normalise: Normalise = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to keep what --json prints in.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Choose one weight per source from a few examples of the target domain."""
-    from embedmerge.api import weigh
+    """Choose one weight per source: the best on examples of the target that keeps general quality."""
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.cli.options import encoding, named_sources
-    from embedmerge.weighting.registry import parse_strategy
 
     given = {
-        "examples": None if examples is None else str(examples),
+        "examples": examples,
+        "guard": {key: value for key, value in (("text", guard), ("tasks", guard_task)) if value},
+        "objective": objective,
         "target_share": target_share,
         "temperature": temperature,
         "negatives": negatives,
         "seed": seed or None,
         "reference": reference or None,
+        "i_know_this_is_test_data": test_data or None,
     }
-    chosen = parse_strategy(strategy, {key: value for key, value in given.items() if value is not None})
+    stated = {key: value for key, value in given.items() if value not in (None, {})}
+    for key, value in map(_setting, settings):
+        _put(stated, key, value)
     with Screen(quiet=as_json) as screen:
+        from embedmerge.api import weigh
+        from embedmerge.weighting.registry import parse_strategy
+
+        chosen = parse_strategy(strategy, stated)
         sources = named_sources(base, expert, target, pooling, normalise)
         choice = weigh(sources, chosen, encoding(precision), screen.progress)
-    weights = choice.coefficients.weights
+    facts = _facts(strategy, choice)
+    if output is not None:
+        from embedmerge.atomic import write_json
+
+        write_json(output, facts)
     if as_json:
-        print_json(
-            {
-                "weights": weights,
-                "strategy": strategy,
-                "losses": choice.losses,
-                "losses_se": choice.losses_se,
-            }
-        )
+        print_json(facts)
         return
-    for name, weight in weights.items():
-        error = f" ± {choice.losses_se[name]:.3f}" if name in choice.losses_se else ""
-        loss = f"  loss {choice.losses[name]:.3f}{error}" if name in choice.losses else ""
-        typer.echo(f"{weight:7.4f}  {name}{loss}")
+    from rich.console import Console
+
+    from embedmerge.report.terminal import print_selection
+
+    print_selection(choice, Console())
+
+
+def _facts(strategy: str, choice: Choice) -> dict[str, Any]:
+    """As `--json` says it."""
+    from embedmerge.weighting.strategy import choice_to_json
+
+    plain = choice_to_json(choice)
+    names = ("losses", "losses_se", "parameters", "selection")
+    return {"weights": plain["weights"], "strategy": strategy, **{name: plain[name] for name in names}}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A key and its value as YAML reads it."""
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise EmbedmergeError(f"--set {text}: must be KEY=VALUE, such as guard.budget=0.05")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise EmbedmergeError(f"--set {text}: no value that YAML can read") from error
+
+
+def _put(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value, one level deeper for every dot; a mapping leaves alone what it does not name."""
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            _put(settings, f"{key}.{inner}", item)
+        return
+    *path, last = key.split(".")
+    for part in path:
+        settings = settings.setdefault(part, {})
+        if not isinstance(settings, dict):
+            raise EmbedmergeError(f"--set {key}: {part} is given as a value too; give one of the two")
+    settings[last] = value

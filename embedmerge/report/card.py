@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from embedmerge.report import redaction, wording
+from embedmerge.report import choosing, redaction, wording
 from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def render_card(report: Report, recipe_yaml: str) -> str:
         .render(
             report=report,
             comparison=report.comparison,
+            choosing=choosing,
             metadata=_metadata(report),
             hub_ids={source.name: redaction.hub_id(source) for source in report.sources},
             licences=licences,

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from embedmerge.evaluation.compare import Difference
 from embedmerge.report import wording
+from embedmerge.weighting.selection import Estimate
 
 if TYPE_CHECKING:
     from embedmerge.report.document import WeightingRecord
-    from embedmerge.weighting.selection import Candidate, Estimate, Selection
+    from embedmerge.weighting.selection import Candidate, Selection
 
 APPROXIMATE = "≈"
 CHOSEN = "chosen"
+UNBROKEN = "\N{NO-BREAK SPACE}"
 LEGEND = (
     f"{wording.MARK} real: the 95 % interval over queries leaves out zero. "
     f"{APPROXIMATE} from the sources' embeddings, not encoded."
@@ -27,7 +29,7 @@ class Row:
 
     Attributes:
         name: Its name.
-        kind: `base`, `fine-tune`, `uniform`, `cocktail`, `placebo`, `merged` for the choice, or nothing for any
+        kind: `base`, `fine-tune`, `uniform`, `cocktail`, `placebo`, `merged` for the choice, nothing for any
             other expert.
         weights: In words.
         target: Score in points, marked where it is approximate.
@@ -54,9 +56,9 @@ def target_measure(selection: Selection) -> str:
     return MEASURES[selection.measure]
 
 
-def general_measure(selection: Selection) -> str:
-    """What the general side is reported in."""
-    return "divergence, nats" if is_divergence(selection) else MEASURES["ndcg_at_10"]
+def general_header(selection: Selection) -> str:
+    """What the general side is reported in, on two lines."""
+    return "divergence\nfrom base, nats" if is_divergence(selection) else f"general\n{MEASURES['ndcg_at_10']}"
 
 
 def is_divergence(selection: Selection) -> bool:
@@ -75,34 +77,68 @@ def nats(value: float) -> str:
 
 def in_brief(selection: Selection) -> str:
     """By what the weights were chosen, in one sentence."""
-    wanted = "lowest" if selection.objective == "loss" else "best"
+    wanted = f"{'lowest' if selection.objective == 'loss' else 'best'} {MEASURES[selection.objective]}"
     examples = wording.counted(selection.examples, "example")
     guarded = wording.counted(selection.guarded, "text" if is_divergence(selection) else "query")
     return (
-        f"Strategy {selection.strategy} took the {wanted} {MEASURES[selection.objective]} on {examples} of the target "
-        f"domain among mixtures above a floor: {selection.floor}, by {selection.guard} ({guarded})."
+        f"Strategy {selection.strategy} took the {wanted} on {examples} of the target domain among mixtures "
+        f"above a floor: {selection.floor}, by {selection.guard} ({guarded})."
     )
 
 
 def checked(selection: Selection) -> str:
     """On what the candidates were scored."""
     if selection.checked == "split":
-        return "Half of the examples and of the guard chose the weights; the candidates are scored on the other half."
+        return (
+            "Half of the examples and of the guard chose the weights; the other half scored the candidates."
+        )
     return (
-        "With so few examples all of them chose the weights; what is shown as chosen is cross-validated, each part of "
-        "the examples being scored with weights that the other parts chose."
+        "With so few examples all of them chose the weights; what is shown as chosen is cross-validated, "
+        "each part being scored with weights that the others chose."
     )
+
+
+def scored(selection: Selection) -> str:
+    """The choice beside what it has to beat, in numbers."""
+    shown = [row for row in rows(selection) if row.kind in ("merged", *wording.CONTROLS)]
+    parts = [
+        f"{row.name} {row.target} ({_to_base(row.target_to_base)}) and {_general(selection, row)}"
+        for row in shown[::-1]
+    ]
+    return f"Target {target_measure(selection)} and general side: {'; '.join(parts)}."
+
+
+def as_good(selection: Selection) -> str:
+    """The weights that are as good as the chosen ones."""
+    ranges = ", ".join(
+        f"{wording.one_line(name)} {reach(bounds)}" for name, bounds in selection.as_good.items()
+    )
+    return f"As far as these examples can tell, weights in these ranges may be as good: {ranges}."
+
+
+def _to_base(difference: Difference | None) -> str:
+    if difference is None:
+        return "the base"
+    return f"{wording.difference(difference)} to the base, {wording.interval(difference)}"
+
+
+def _general(selection: Selection, row: Row) -> str:
+    if is_divergence(selection):
+        return f"a divergence of {row.general} nats"
+    return f"{row.general} ({_to_base(row.general_to_base)})"
 
 
 def confirmed(selection: Selection) -> str:
     """What really merging and encoding the choice has shown."""
     found = selection.confirmation
-    rounds = wording.counted(found.rounds, "round")
+    target = _off(found.target, selection.objective != "loss")
+    general = _off(found.general, not is_divergence(selection))
+    both = f"{target} on the target and {general} on the general side" if target != general else target
+    rounds = "" if found.rounds == 1 else f" in {found.rounds} rounds, the approximation mended in between"
     return (
-        f"The chosen mixture was really merged and encoded ({rounds}, {wording.counted(found.encodes, 'model')} encoded "
-        f"in all): on the target {_off(found.target, selection.objective != 'loss')}, on the general side "
-        f"{_off(found.general, not is_divergence(selection))}. Its embeddings are {found.distance:.1g} off the "
-        "approximation (mean cosine distance)."
+        f"Really merged and encoded{rounds}, the choice is {both}; its embeddings are "
+        f"{_distance(found.distance)} off (mean cosine distance). In all "
+        f"{wording.counted(found.encodes, 'model')} encoded the texts."
     )
 
 
@@ -110,8 +146,12 @@ def _off(expected_minus_true: float, in_points: bool) -> str:
     """How much better or worse than expected, all measures being negated where less is better."""
     size = f"{abs(expected_minus_true):.2f} points" if in_points else f"{abs(expected_minus_true):.4f} nats"
     if not float(size.split()[0]):
-        return "it is as expected"
-    return f"it is {size} {'worse' if expected_minus_true > 0 else 'better'} than expected"
+        return "as expected"
+    return f"{size} {'worse' if expected_minus_true > 0 else 'better'} than expected"
+
+
+def _distance(distance: float) -> str:
+    return f"{distance:.4f}" if distance >= 5e-5 else "less than 0.0001"
 
 
 def reach(bounds: tuple[float, float]) -> str:
@@ -131,27 +171,30 @@ def rows(selection: Selection, fine_tune: str | None = None) -> list[Row]:
         selection: What was found.
         fine_tune: Name of the target expert.
     """
-    return [_row(selection, candidate, fine_tune) for candidate in selection.candidates]
+    pairs = zip(selection.candidates, kinds(selection, fine_tune), strict=True)
+    return [_row(selection, candidate, kind) for candidate, kind in pairs]
 
 
-def kind_of(selection: Selection, candidate: Candidate, fine_tune: str | None) -> str:
-    """What a candidate is drawn and named as."""
-    if candidate.target_to_base is None:
-        return "base"
-    if candidate.name in selection.as_good:
-        return "fine-tune" if candidate.name == fine_tune else ""
-    return "merged" if candidate.name == CHOSEN else candidate.name
+def kinds(selection: Selection, fine_tune: str | None = None) -> list[str]:
+    """What each candidate is drawn and named as; the sources stand first, whatever they are called."""
+    _, *experts = selection.as_good
+    others = [candidate.name for candidate in selection.candidates[1 + len(experts) :]]
+    return [
+        "base",
+        *("fine-tune" if name == fine_tune else "" for name in experts),
+        *("merged" if name == CHOSEN else name for name in others),
+    ]
 
 
-def _row(selection: Selection, candidate: Candidate, fine_tune: str | None) -> Row:
+def _row(selection: Selection, candidate: Candidate, kind: str) -> Row:
     mark = "" if candidate.exact else APPROXIMATE
     target, general = candidate.target, _shown_general(selection, candidate.general)
     show = nats if is_divergence(selection) else wording.points
     paired = None if is_divergence(selection) else _as_difference(candidate.general_to_base)
     return Row(
         name=candidate.name,
-        kind=kind_of(selection, candidate, fine_tune),
-        weights=_weights(selection, candidate),
+        kind=kind,
+        weights=_weights(candidate, kind),
         target=mark + wording.points(target.value),
         target_interval=f"{wording.points(target.low)} to {wording.points(target.high)}",
         target_to_base=_as_difference(candidate.target_to_base),
@@ -161,35 +204,37 @@ def _row(selection: Selection, candidate: Candidate, fine_tune: str | None) -> R
     )
 
 
-def _shown_general(selection: Selection, estimate: Estimate) -> Difference:
+def _shown_general(selection: Selection, estimate: Estimate) -> Estimate:
     """The general side as shown: a divergence with its sign turned round."""
-    if is_divergence(selection):
-        return Difference(-estimate.value, -estimate.high, -estimate.low)
-    return Difference(estimate.value, estimate.low, estimate.high)
+    if not is_divergence(selection):
+        return estimate
+    return Estimate(-estimate.value, -estimate.high, -estimate.low)
 
 
 def _as_difference(estimate: Estimate | None) -> Difference | None:
     return None if estimate is None else Difference(estimate.value, estimate.low, estimate.high)
 
 
-def _weights(selection: Selection, candidate: Candidate) -> str:
+def _weights(candidate: Candidate, kind: str) -> str:
     if candidate.weights is None:
         return "a random step from the base"
-    if candidate.name in selection.as_good:
+    if kind in ("base", "fine-tune", ""):
         return "alone"
-    if candidate.name == "uniform":
+    if kind == "uniform":
         return f"1/{len(candidate.weights)} each"
     return in_words(candidate.weights)
 
 
 def in_words(weights: dict[str, float]) -> str:
-    """Weights by source, without those that are zero.
+    """Weights by source, without those that are zero; no line ends between a name and its weight.
 
-    >>> in_words({"base": 0.52, "torch": 0.48, "scipy": 0.0})
+    >>> in_words({"base": 0.52, "torch": 0.48, "scipy": 0.0}).replace(UNBROKEN, " ")
     'base 0.520, torch 0.480'
     """
     return ", ".join(
-        f"{wording.one_line(name)} {wording.weight(value)}" for name, value in weights.items() if value
+        f"{wording.one_line(name)}{UNBROKEN}{wording.weight(value)}"
+        for name, value in weights.items()
+        if value
     )
 
 
@@ -206,9 +251,8 @@ def floor_of(record: WeightingRecord) -> float | None:
         return None
     if is_divergence(selection):
         return float(guard["budget"]) if "budget" in guard else None
-    found = {candidate.name: candidate for candidate in selection.candidates}
-    chosen, base = found.get(CHOSEN), selection.candidates[0]
-    if "floor" not in guard or chosen is None or chosen.general_to_base is None:
+    base, chosen = selection.candidates[0], selection.candidates[-1]
+    if "floor" not in guard or chosen.general_to_base is None:
         return None
     error = (chosen.general_to_base.high - chosen.general_to_base.low) / (2 * 1.96)
     return base.general.value - float(guard["floor"]) * error

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from embedmerge.report import plot, wording
+from embedmerge.report import choosing, plot, trade_off, wording
 from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from embedmerge.report.document import Report
+    from embedmerge.weighting.selection import Selection
 
 COLOURS = 8
+SHAPES = {"uniform": "diamond", "cocktail": "plus", "placebo": "cross"}
 _PIECES = re.compile(r"[^-_/]*[-_/]+|[^-_/]+")
 
 
@@ -38,6 +41,56 @@ def _shares(weights: dict[str, float]) -> dict[str, float]:
     return {name: round(100 * value / total, 3) for name, value in weights.items()}
 
 
+@dataclass(frozen=True)
+class _Track:
+    """A source's weights as good as the chosen one, on a track that all sources share; in percent of it."""
+
+    words: str
+    start: float
+    length: float
+    chosen: float
+
+
+def _tracks(selection: Selection, weights: dict[str, float]) -> dict[str, _Track]:
+    """Return a track for each source that has a range."""
+    ends = [end for bounds in selection.as_good.values() for end in bounds]
+    low, high = min(0.0, *ends, *weights.values()), max(1.0, *ends, *weights.values())
+
+    def place(weight: float) -> float:
+        return round(100 * (weight - low) / (high - low), 2)
+
+    return {
+        name: _Track(
+            choosing.reach((least, most)),
+            place(least),
+            round(place(most) - place(least), 2),
+            place(weights[name]),
+        )
+        for name, (least, most) in selection.as_good.items()
+        if name in weights
+    }
+
+
+def _fine_tune(report: Report) -> str | None:
+    targets = [source.name for source in report.sources if source.role == "target"]
+    return targets[0] if targets else None
+
+
+def _choice(report: Report) -> dict[str, Any]:
+    """Return what the page shows of a selection."""
+    selection, fine_tune = report.weighting.selection, _fine_tune(report)
+    if selection is None:
+        return {"selection": None}
+    floor = choosing.floor_of(report.weighting)
+    return {
+        "selection": selection,
+        "rows": choosing.rows(selection, fine_tune),
+        "tracks": _tracks(selection, report.weights),
+        "front_svg": Markup(trade_off.front_svg(selection, floor, fine_tune)),
+        "has_floor": floor is not None,
+    }
+
+
 def render_html(report: Report) -> str:
     """Return the report as a self-contained HTML page: same report, same bytes.
 
@@ -56,6 +109,9 @@ def render_html(report: Report) -> str:
             report=report,
             comparison=comparison,
             svg=Markup(svg),
+            choosing=choosing,
+            shapes=SHAPES,
+            **_choice(report),
             shares=_shares(report.weights),
             roles={source.name: source.role for source in report.sources},
             colours={name: place % COLOURS for place, name in enumerate(report.weights)},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.transforms import Bbox
 
 from embedmerge.report import wording
 from embedmerge.report.figure import INK
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_LENGTH = 26
+_STRAIGHT = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
+# Beside the mark but off its level, over or under it but off its column: clear of bars through it.
+_ASLANT = tuple((along, up) for up in (0.6, -0.6) for along in (1.0, -1.0))
+_STEEP = tuple((along, up) for up in (0.9, -0.9) for along in (0.5, -0.5))
+_DIRECTIONS = (*_STRAIGHT, *_ASLANT, *_STEEP)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,36 @@ class Look:
     marker: str
     colour: str
     size: float
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels; plain numbers, for thousands are compared."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @classmethod
+    def around(cls, x: float, y: float, width: float, height: float) -> Box:
+        """A box by its centre."""
+        return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+    def within(self, frame: Any) -> bool:
+        """Whether it lies in another."""
+        return bool(
+            frame.x0 <= self.x0 and self.x1 <= frame.x1 and frame.y0 <= self.y0 and self.y1 <= frame.y1
+        )
+
+    def shared(self, other: Box) -> float:
+        """Area in common, one pixel more each way, so that lines and touches count.
+
+        >>> Box(0, 0, 4, 4).shared(Box(2, 2, 9, 9)), Box(0, 0, 4, 4).shared(Box(5, 0, 9, 4))
+        (9, 0.0)
+        """
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return (width + 1) * (height + 1) if width >= 0 and height >= 0 else 0.0
 
 
 LOOKS = {
@@ -109,58 +144,43 @@ def _places(width: float, height: float, reach: float) -> Iterator[tuple[float, 
     """Yield offsets of a label's centre from its point, the near ones and those beside the point first."""
     for ring in range(10):
         distance = reach + 9.0 * ring
-        for angle in (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240):
-            along, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        for along, up in _DIRECTIONS:
             yield along * (distance + width / 2), up * (distance + height / 2)
 
 
-def _shared(one: Bbox, other: Bbox) -> float:
-    """Return the area that two boxes share; one pixel more each way, so that lines and touches count."""
-    common = Bbox.intersection(one, other)
-    return 0.0 if common is None else float((common.width + 1) * (common.height + 1))
-
-
-def _best(choices: Sequence[Bbox], frame: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox]) -> Bbox:
-    """Return the place that covers least, labels counting more than lines; an early one if alike."""
+def _best(choices: Sequence[Box], frame: Any, taken: Sequence[Box], lines: Sequence[Box]) -> Box:
+    """Return the place that covers least, labels counting far more than lines; an early one if alike."""
 
     def cost(place: int) -> float:
-        covered = sum(_shared(choices[place], box) for box in taken)
-        return covered + 0.2 * sum(_shared(choices[place], line) for line in lines) + 0.7 * place
+        covered = sum(choices[place].shared(box) for box in taken)
+        return 5 * covered + 0.2 * sum(choices[place].shared(line) for line in lines) + 0.7 * place
 
-    fitting = [place for place, box in enumerate(choices) if _inside(box, frame)]
+    fitting = [place for place, box in enumerate(choices) if box.within(frame)]
     return choices[min(fitting or range(len(choices)), key=cost)]
 
 
-def _nearest(box: Bbox, spot: tuple[float, float]) -> tuple[float, float]:
+def _nearest(box: Box, spot: tuple[float, float]) -> tuple[float, float]:
     return min(max(spot[0], box.x0), box.x1), min(max(spot[1], box.y0), box.y1)
 
 
-def _inside(box: Bbox, frame: Bbox) -> bool:
-    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
-
-
-def _around(x: float, y: float, width: float, height: float) -> Bbox:
-    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
-
-
-def _dots(axes: Any, marks: Sequence[Mark], pixels: float) -> list[Bbox]:
+def _dots(axes: Any, marks: Sequence[Mark], pixels: float) -> list[Box]:
     spots = [axes.transData.transform((mark.x, mark.y)) for mark in marks]
     sizes = [math.sqrt(mark.look.size) * pixels for mark in marks]
-    return [_around(x, y, size, size) for (x, y), size in zip(spots, sizes, strict=True)]
+    return [Box.around(x, y, size, size) for (x, y), size in zip(spots, sizes, strict=True)]
 
 
-def _boxes(axes: Any, line: Sequence[tuple[float, float]]) -> Iterator[Bbox]:
+def _boxes(axes: Any, line: Sequence[tuple[float, float]]) -> Iterator[Box]:
     """Small boxes along a line, a slanted one's being cut so that they stay slim."""
     corners = axes.transData.transform(line)
-    for one, other in zip(corners[:-1], corners[1:], strict=True):
+    for one, other in pairwise(corners):
         slant = min(abs(one - other))
         pieces = 1 + int(slant // 6)
         for piece in range(pieces):
             start, stop = one + (other - one) * piece / pieces, one + (other - one) * (piece + 1) / pieces
-            yield Bbox.from_extents(*map(min, start, stop), *map(max, start, stop))
+            yield Box(*map(float, map(min, start, stop)), *map(float, map(max, start, stop)))
 
 
-def _draw_labels(figure: Figure, axes: Any, marks: Sequence[Mark], lines: Sequence[Bbox]) -> None:
+def _draw_labels(figure: Figure, axes: Any, marks: Sequence[Mark], lines: Sequence[Box]) -> None:
     """Set every label where it covers neither a mark nor another label, with a line where it is far off."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     pixels = figure.dpi / 72
@@ -174,7 +194,7 @@ def _draw_labels(figure: Figure, axes: Any, marks: Sequence[Mark], lines: Sequen
         x, y = axes.transData.transform((mark.x, mark.y))
         reach = math.sqrt(mark.look.size) * pixels / 2 + 3 * pixels
         choices = [
-            _around(x + dx, y + dy, extent.width, extent.height)
+            Box.around(x + dx, y + dy, extent.width, extent.height)
             for dx, dy in _places(extent.width, extent.height, reach)
         ]
         best = _best(choices, axes.bbox, taken, lines)
@@ -186,7 +206,7 @@ def _draw_labels(figure: Figure, axes: Any, marks: Sequence[Mark], lines: Sequen
         _lead(axes, (x, y), best, reach + 8 * pixels)
 
 
-def _lead(axes: Any, spot: tuple[float, float], box: Bbox, least: float) -> None:
+def _lead(axes: Any, spot: tuple[float, float], box: Box, least: float) -> None:
     """Draw a line from a mark to its label where it is farther off than `least` pixels."""
     end = _nearest(box, spot)
     if math.dist(spot, end) <= least:

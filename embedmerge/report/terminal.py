@@ -11,27 +11,31 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from embedmerge.report import wording
+from embedmerge.report import choosing, wording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import RenderableType
 
     from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
     from embedmerge.report.document import Report
+    from embedmerge.weighting.selection import Selection
+    from embedmerge.weighting.strategy import Choice
 
 GAP = 2
 NAME_WIDTH = 12
 LEAD_WIDTH = 20
 LEAST_LEAD = 8
 BAR_WIDTH = 24
+SHORT_BAR = 12
 _STYLES = {"gain": "bold green", "loss": "bold red", "even": ""}
-_ASCII = str.maketrans({"−": "-", "—": "-", "█": "#", "•": "*"})
+_ASCII = str.maketrans({"−": "-", "—": "-", "█": "#", "•": "*", "≈": "~", "±": "+"})
 _PIECES = re.compile(r"[^-_/. ]*[-_/. ]|[^-_/. ]+")
 
 
@@ -218,26 +222,76 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Group:
     parts: list[RenderableType] = []
     for table in (*_summary(comparison, width), *_task_tables(comparison, width)):
         parts += [table, Text("")]
+    explained = wording.explained(wording.controls(comparison))
     if wording.references(comparison):
-        parts.append(Text(wording.LEGEND, style="dim"))
+        parts.append(Constrain(Text(f"{wording.LEGEND} {explained}".strip(), style="dim"), width))
     else:
         parts.pop()
     return Group(*parts)
 
 
-def _weights_table(report: Report) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    largest = max((abs(value) for value in report.weights.values()), default=0.0) or 1.0
-    roles = {source.name: source.role for source in report.sources}
-    for name, value in report.weights.items():
-        full = round(BAR_WIDTH * abs(value) / largest)
+def _weights_table(
+    weights: Mapping[str, float], roles: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
+) -> Table:
+    """Return a row for every source, with a bar.
+
+    Args:
+        weights: By source.
+        roles: By source; empty where there are none to show.
+        columns: What else is said of each source, by the column's name; empty ones are left out.
+    """
+    shown = {header: cells for header, cells in columns.items() if cells}
+    lead, bar = (LEAD_WIDTH, SHORT_BAR) if shown else (28, BAR_WIDTH)
+    table = Table(box=None, show_header=bool(shown), pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("source")
+    if roles:
+        table.add_column("", style="dim")
+    table.add_column("weight", justify="right", no_wrap=True)
+    for header in shown:
+        table.add_column(header, no_wrap=True)
+    table.add_column("")
+    largest = max((abs(value) for value in weights.values()), default=0.0) or 1.0
+    for name, value in weights.items():
         table.add_row(
-            Text(_broken(wording.one_line(name), 28)),
-            Text(roles.get(name, ""), style="dim"),
-            Text(f"{wording.weight(value):>6}"),
-            Text("█" * full, style="cyan" if value >= 0 else "red"),
+            Text(_broken(wording.one_line(name), lead)),
+            *([Text(roles.get(name, ""))] if roles else []),
+            Text(wording.weight(value)),
+            *(Text(cells.get(name, "")) for cells in shown.values()),
+            Text("█" * round(bar * abs(value) / largest), style="cyan" if value >= 0 else "red"),
         )
     return table
+
+
+def _as_good(selection: Selection | None) -> dict[str, str]:
+    return {name: choosing.reach(bounds) for name, bounds in selection.as_good.items()} if selection else {}
+
+
+def _candidates(selection: Selection, width: int) -> list[Table]:
+    """Return the candidates with their differences to the base, each side whole."""
+    found = choosing.rows(selection)
+    place = next((at for at, row in enumerate(found) if row.kind == "merged"), len(found))
+    rows = _Rows(
+        header="candidate",
+        names=tuple(wording.one_line(row.name) for row in found),
+        styles=tuple("bold" if row.kind == "merged" else "" for row in found),
+        rules_before=frozenset({len(selection.as_good), place} - {0, len(found)}),
+    )
+    target = [
+        _Column(f"target\n{choosing.target_measure(selection)}", tuple(Text(row.target) for row in found)),
+        *_paired([row.target_to_base for row in found]),
+    ]
+    general = [_Column(choosing.general_header(selection), tuple(Text(row.general) for row in found))]
+    if not choosing.is_divergence(selection):
+        general += _paired([row.general_to_base for row in found])
+    return _tables(rows, [target, general], width)
+
+
+def _paired(differences: Sequence[Difference | None]) -> list[_Column]:
+    intervals = (Text("" if value is None else wording.interval(value), style="dim") for value in differences)
+    return [
+        _Column("vs\nbase", tuple(_difference(value) for value in differences)),
+        _Column("95 %\ninterval", tuple(intervals)),
+    ]
 
 
 def _bullets(lines: Sequence[str]) -> Table:
@@ -289,15 +343,53 @@ def print_report(report: Report, console: Console) -> None:
         report: The report.
         console: Where to print.
     """
+    selection = report.weighting.selection
+    roles = {source.name: source.role for source in report.sources}
     parts: list[RenderableType] = [
         Text(wording.one_line(report.title), style="bold"),
         _chosen(report),
-        Padding(_weights_table(report), (1, 0)),
+        Padding(_weights_table(report.weights, roles, {"as good": _as_good(selection)}), (1, 0)),
     ]
+    if selection is not None:
+        parts += [Text(choosing.in_brief(selection)), Text("")]
     if report.comparison is None:
+        parts += _considered(selection, console.width) if selection else []
         parts.append(Text("Not compared: the recipe names no task."))
     else:
         parts += [comparison_table(report.comparison, console.width), *_verdict(report.comparison)]
-    if report.notes:
-        parts += [Text(""), Text("Notes", style="bold"), _bullets(report.notes)]
+    parts += _notes((*(selection.notes if selection else ()), *report.notes))
     _show(parts, console)
+
+
+def print_selection(choice: Choice, console: Console) -> None:
+    """Print chosen weights: what is as good, what they were chosen among, and how sure that is.
+
+    Args:
+        choice: The choice; without a selection its weights and losses are all there is.
+        console: Where to print.
+    """
+    selection, weights = choice.selection, choice.coefficients.weights
+    parts: list[RenderableType] = [
+        _weights_table(weights, {}, {"as good": _as_good(selection), "loss": _losses(choice)}),
+        *([Text(wording.settings(choice.parameters))] if choice.parameters else []),
+    ]
+    if selection is not None:
+        parts += [Text(""), Text(choosing.in_brief(selection)), Text("")]
+        parts += [*_considered(selection, console.width), Text(choosing.checked(selection), style="dim")]
+        parts += [Text(choosing.confirmed(selection), style="dim"), *_notes(selection.notes)]
+    _show(parts, console)
+
+
+def _considered(selection: Selection, width: int) -> list[RenderableType]:
+    legend = f"{choosing.LEGEND} {wording.explained(wording.CONTROLS)}"
+    tables = [part for table in _candidates(selection, width) for part in (table, Text(""))]
+    return [*tables, Text(legend, style="dim")]
+
+
+def _losses(choice: Choice) -> dict[str, str]:
+    errors = {name: f" ± {error:.3f}" for name, error in choice.losses_se.items()}
+    return {name: f"{loss:.3f}{errors.get(name, '')}" for name, loss in choice.losses.items()}
+
+
+def _notes(notes: Sequence[str]) -> list[RenderableType]:
+    return [Text(""), Text("Notes", style="bold"), _bullets(notes)] if notes else []

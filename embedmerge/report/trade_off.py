@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from embedmerge.weighting.selection import Candidate, Selection
+    from embedmerge.weighting.selection import Selection
 
     Line = list[tuple[float, float]]
 
@@ -28,24 +28,20 @@ APART = 0.1  # of the axis, between two of these
 def front_svg(selection: Selection, floor: float | None = None, fine_tune: str | None = None) -> str:
     """The trade-off as an SVG element: same selection, same bytes.
 
-    A divergence grows with the square of a step away from the base, so its axis is drawn in square roots, and runs
-    to the left: right is better, as with points.
+    A divergence grows with the square of a step away from the base, so its axis is drawn in square roots,
+    and runs to the left: right is better, as with points.
 
     Args:
         selection: What was found.
         floor: Least general quality in points, or largest divergence in nats; None where it is not known.
         fine_tune: Name of the target expert.
     """
-    rows = choosing.rows(selection, fine_tune)
+    general = "divergence from the base in nats" if choosing.is_divergence(selection) else "general"
     words = {
-        f"model-{place}": f"{wording.one_line(row.name)}: target {row.target}, {_general_words(selection)} {row.general}"
-        for place, row in enumerate(rows)
+        f"model-{place}": f"{wording.one_line(row.name)}: target {row.target}, {general} {row.general}"
+        for place, row in enumerate(choosing.rows(selection, fine_tune))
     }
     return figure.inline_svg(lambda: _draw(selection, floor, fine_tune), TITLE, words, PREFIX)
-
-
-def _general_words(selection: Selection) -> str:
-    return "divergence from the base in nats" if choosing.is_divergence(selection) else "general"
 
 
 def _along(selection: Selection, general: float) -> float:
@@ -54,14 +50,10 @@ def _along(selection: Selection, general: float) -> float:
 
 
 def _marks(selection: Selection, fine_tune: str | None) -> list[Mark]:
+    pairs = zip(selection.candidates, choosing.kinds(selection, fine_tune), strict=True)
     return [
-        Mark(
-            candidate.name,
-            choosing.kind_of(selection, candidate, fine_tune),
-            _along(selection, candidate.general.value),
-            candidate.target.value,
-        )
-        for candidate in selection.candidates
+        Mark(candidate.name, kind, _along(selection, candidate.general.value), candidate.target.value)
+        for candidate, kind in pairs
     ]
 
 
@@ -106,8 +98,8 @@ def _label_in_nats(axes: Any) -> None:
 
 def _bars(selection: Selection) -> Iterator[Line]:
     """The chosen mixture's paired difference to the base, from one end of its interval to the other."""
-    base, chosen = selection.candidates[0], _chosen(selection)
-    if chosen is None or chosen.target_to_base is None or chosen.general_to_base is None:
+    base, chosen = selection.candidates[0], selection.candidates[-1]
+    if chosen.target_to_base is None or chosen.general_to_base is None:
         return
     x = _along(selection, chosen.general.value)
     target, general = chosen.target_to_base, chosen.general_to_base
@@ -116,11 +108,6 @@ def _bars(selection: Selection) -> Iterator[Line]:
         (_along(selection, base.general.value + end), chosen.target.value)
         for end in (general.low, general.high)
     ]
-
-
-def _chosen(selection: Selection) -> Candidate | None:
-    found = [candidate for candidate in selection.candidates if candidate.name == choosing.CHOSEN]
-    return found[-1] if found else None
 
 
 def _floor(axes: Any, end: float) -> Line:

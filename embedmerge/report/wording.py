@@ -136,7 +136,7 @@ def kind(comparison: Comparison, model: str) -> str:
 
 
 def controls(comparison: Comparison) -> dict[str, str]:
-    """Return what the merged model has to beat, by name, each with what it is; nothing where none was merged."""
+    """Return what each control beside a merged model is, by its name."""
     others = {comparison.base, comparison.fine_tune, comparison.merged}
     return {
         name: what
@@ -149,10 +149,10 @@ def explained(controls: Mapping[str, str]) -> str:
     """Return what each control is, in one sentence; nothing where there are none.
 
     >>> explained({"uniform": "the plain average of all sources"})
-    'uniform: the plain average of all sources.'
+    'Controls: uniform, the plain average of all sources.'
     """
-    sentence = "; ".join(f"{name}: {what}" for name, what in controls.items())
-    return f"{sentence}." if sentence else ""
+    sentence = "; ".join(f"{name}, {what}" for name, what in controls.items())
+    return f"Controls: {sentence}." if sentence else ""
 
 
 def focus(comparison: Comparison) -> str | None:

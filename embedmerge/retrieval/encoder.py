@@ -148,9 +148,9 @@ class Encoder:
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
 
     def token_ids(self, texts: Sequence[str]) -> tuple[list[list[int]], int | None]:
-        """Ids of each text's tokens, and the id that stands for what the tokenizer does not know."""
+        """Ids of all of each text's tokens, and the id that stands for what the tokenizer does not know."""
         tokenizer = self._loaded.tokenizer
-        encoded = tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=self._limit)
+        encoded = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]], tokenizer.unk_token_id
 
     def module_stack(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a survey has found, with its uncertainty, for whoever has to believe it."""
+"""What a choice was made by, with its uncertainty, for whoever has to believe it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embedmerge.weighting.survey import Confirmed, Fold, Survey
+    from embedmerge.weighting.groundwork import Confirmed, Groundwork
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -30,34 +30,25 @@ WIDE = 0.25  # width of a range of equally good weights from which on it is wort
 LEARNT_BY_HEART = 0.05  # nats: loss of an expert on examples that it must have been tuned on
 
 
-def account(survey: Survey) -> Choice:
+def account(survey: Groundwork) -> Choice:
     """Let a survey choose, and put the choice beside everything it should be compared with.
 
     Raises:
         EmbedmergeError: No mixture is above the floor.
     """
-    folds = survey.folds()
-    split = len(folds) == 1 and len(folds[0].choosing[0]) < survey.examples
-    everything = folds[0].choosing if split else _all_rows(survey)
-    chosen = survey.confirmed(survey.judge(everything))
-    return _Account(survey, folds, chosen, split=split).choice()
-
-
-def _all_rows(survey: Survey) -> tuple[Rows, Rows]:
-    quality = survey.landscape.quality(survey.corners[:1])
-    return np.arange(len(quality.target.groups)), np.arange(len(quality.general.groups))
+    return _Account(survey, survey.confirmed(survey.judge(survey.choosing))).choice()
 
 
 class _Account:
-    def __init__(self, survey: Survey, folds: list[Fold], chosen: Confirmed, *, split: bool) -> None:
+    def __init__(self, survey: Groundwork, chosen: Confirmed) -> None:
         self._survey = survey
         self._names = survey.evidence.names
-        self._folds = folds
+        self._folds = survey.folds()
         self._chosen = chosen
-        self._split = split
-        self._checking = folds[0].checking if split else _all_rows(survey)
-        self._judge = survey.judge(_all_rows(survey))
-        self._points = np.vstack([survey.strategy.points(self._judge), chosen.weights])
+        self._split = survey.split
+        self._checking = self._folds[0].checking if self._split else survey.everything
+        self._judge = survey.judge(survey.everything)
+        self._options = survey.options(self._judge, chosen)
 
     def choice(self) -> Choice:
         losses = self._survey.losses
@@ -69,11 +60,15 @@ class _Account:
             means,
             dict(zip(self._names, map(float, errors), strict=True)) if several else {},
             self._selection(),
+            {**self._survey.evidence.method.parameters, **found}
+            if (found := self._chosen.parameters)
+            else None,
         )
 
     def _selection(self) -> Selection:
         survey, guard = self._survey, self._survey.strategy.guard
-        as_good = self._as_good()
+        alike = self._alike()
+        as_good = self._weights_of(alike)
         lost = tuple(self._names[place] for place in survey.lost)
         return Selection(
             strategy=survey.strategy.strategy,  # type: ignore[attr-defined]
@@ -90,16 +85,16 @@ class _Account:
             as_good=as_good,
             confirmation=self._chosen.confirmation,
             lost=lost,
-            notes=tuple(self._notes(as_good)),
+            notes=(*self._notes(as_good), *self._parameters_of(alike), *survey.notes(), *self._doubts()),
         )
 
     def _front(self) -> tuple[FrontPoint, ...]:
-        quality = self._survey.landscape.quality(self._points, self._survey.reported)
+        quality = self._options.reported
         target, general = quality.target.means, quality.general.means
         places = undominated(target, general)
         shown = places[np.unique(np.linspace(0, len(places) - 1, FRONT_POINTS).round().astype(int))]
         return tuple(
-            FrontPoint(self._named(self._points[place]), float(target[place]), float(general[place]))
+            FrontPoint(self._named(self._options.weights[place]), float(target[place]), float(general[place]))
             for place in shown
         )
 
@@ -112,21 +107,21 @@ class _Account:
             alone = self._checked(landscape.quality(weights[None], reported))
             yield self._candidate(name, weights, alone, None if name == self._names[0] else base, exact=True)
         for name, weights in (("uniform", self._uniform), ("cocktail", self._cocktail)):
-            yield self._candidate(
-                name, weights, self._checked(landscape.quality(weights[None], reported)), base, exact=False
-            )
+            average = self._checked(survey.averaged(weights))
+            exact = survey.exact or bool(weights[survey.lost].any())
+            yield self._candidate(name, weights, average, base, exact=exact)
         yield self._candidate("placebo", None, self._checked(self._placebo()), base, exact=True)
-        yield self._candidate("chosen", self._chosen.weights, self._chosen_quality(), base, exact=self._split)
+        exact = survey.exact or self._split
+        yield self._candidate("chosen", self._chosen.weights, self._chosen_quality(), base, exact=exact)
 
     def _chosen_quality(self) -> Quality:
         """The choice itself on queries kept from it, or each fold's own choice on that fold's queries."""
         survey = self._survey
         if self._split:
-            return self._checked(survey.landscape.judged(self._chosen.embedded, survey.reported))
+            return self._checked(self._chosen.true)
         whole = survey.landscape.quality(survey.corners[:1], survey.reported)
         for fold in self._folds:
-            weights = survey.strategy.pick(survey.judge(fold.choosing))
-            quality = survey.landscape.quality(weights[None], survey.reported)
+            quality = survey.picked(survey.judge(fold.choosing))
             for side, own, rows in (
                 (whole.target, quality.target, fold.checking[0]),
                 (whole.general, quality.general, fold.checking[1]),
@@ -137,7 +132,7 @@ class _Account:
     def _placebo(self) -> Quality:
         landscape = self._survey.landscape
         trials = self._survey.evidence.trials
-        with trials.of_placebo(landscape.mixture(self._chosen.weights)) as encoder:
+        with trials.of_placebo(self._survey.mixture(self._chosen)) as encoder:
             return landscape.judged(landscape.encoded(encoder, kept=True), self._survey.reported)
 
     @property
@@ -167,19 +162,33 @@ class _Account:
             exact,
         )
 
-    def _as_good(self) -> dict[str, tuple[float, float]]:
-        """Ranges of weights above the floor whose target these examples cannot tell from the chosen one's."""
-        quality = self._judge.quality(self._points)
+    def _alike(self) -> NDArray[np.int64]:
+        """Places of options above the floor whose target these examples cannot tell from the chosen one's."""
+        quality = self._options.objective
         values = quality.target.values - quality.target.values[-1]
         groups = quality.target.groups
         reach = grouped_means(values, groups) + 1.96 * standard_errors(values, groups)
-        alike = self._points[self._judge.above_floor(quality) & (reach >= 0)]
-        alike = np.vstack([alike, self._chosen.weights])
-        lows, highs = alike.min(axis=0), alike.max(axis=0)
+        alike = self._judge.above_floor(quality) & (reach >= 0)
+        alike[-1] = True  # the choice itself
+        return np.flatnonzero(alike)
+
+    def _weights_of(self, alike: Rows) -> dict[str, tuple[float, float]]:
+        """Ranges of the weights of some options."""
+        weights = self._options.weights[alike]
         return {
             name: (round(float(low), DECIMALS), round(float(high), DECIMALS))
-            for name, low, high in zip(self._names, lows, highs, strict=True)
+            for name, low, high in zip(self._names, weights.min(axis=0), weights.max(axis=0), strict=True)
         }
+
+    def _parameters_of(self, alike: Rows) -> Iterator[str]:
+        """Ranges of searched parameters of some options, where they are wide."""
+        for name, values in self._options.parameters.items():
+            low, high = values[alike].min(), values[alike].max()
+            if self._survey.examples > 1 and high - low >= WIDE * np.ptp(values) > 0:
+                yield (
+                    f"Any {name} between {low:.4g} and {high:.4g} is as good as the chosen {values[-1]:.4g}, "
+                    f"as far as {self._survey.examples} examples can tell."
+                )
 
     def _notes(self, as_good: dict[str, tuple[float, float]]) -> Iterator[str]:
         survey = self._survey
@@ -198,7 +207,6 @@ class _Account:
                 )
         for place in survey.lost:
             yield f"{self._names[place]} no longer retrieves, so it got no weight; look at its weights."
-        yield from self._doubts()
 
     def _doubts(self) -> Iterator[str]:
         survey, confirmation = self._survey, self._chosen.confirmation

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedmerge.retrieval.uncertainty import interval
-from embedmerge.weighting.guard import standard_errors
-from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.landscape import Side, grouped_means
+from embedmerge.weighting.paired import NOISE, Gain
 from embedmerge.weighting.selection import Estimate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from embedmerge.merging.coefficients import Coefficients
+    from embedmerge.merging.settings import Setting
     from embedmerge.weighting.ground import Measure
-    from embedmerge.weighting.landscape import Embedded, Quality, Side
+    from embedmerge.weighting.landscape import Embedded, Quality
     from embedmerge.weighting.selection import Candidate, Selection
     from embedmerge.weighting.strategy import Choice
     from embedmerge.weighting.survey import Survey
@@ -52,9 +55,14 @@ class Comparison:
     unit: str
 
     @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than a standard error."""
+        return self.gain > self.error + NOISE
+
+    @property
     def is_won(self) -> bool:
         """Whether weights by block are to be taken."""
-        return self.gain > self.error and self.above_floor
+        return self.is_better and self.above_floor
 
     @property
     def note(self) -> str:
@@ -68,10 +76,10 @@ class Comparison:
         rival = f"one weight for all on {self.held_out} held-out examples"
         if self.is_won:
             return f"Weights by block were learned and beat {rival} by {measured}; taken."
-        if self.gain > self.error:
+        if self.is_better:
             return (
-                f"Weights by block were learned and beat {rival} by {measured}, but general quality fell below "
-                "the floor; one weight for all was kept."
+                f"Weights by block were learned and beat {rival} by {measured}, but general quality "
+                "fell below the floor; one weight for all was kept."
             )
         return (
             f"Weights by block were learned and did not beat {rival} by more than a standard error "
@@ -122,7 +130,7 @@ class Contest:
         """The front's choice, with a note."""
         return replace(self._front, selection=self._noted(note))
 
-    def decided(self, settings: dict[str, dict[str, float]]) -> Choice:
+    def decided(self, settings: Mapping[str, Setting]) -> Choice:
         """The better choice, with a note that says which and by how much.
 
         Args:
@@ -159,16 +167,19 @@ class Contest:
         survey = self._survey
         rival = survey.landscape.judged(survey.landscape.merged(self.weights), survey.objective)
         own = survey.landscape.judged(embedded, survey.objective)
-        gain, error = _paired(own.target, rival.target, self._held_out[0])
+        both = Side(np.vstack([rival.target.values, own.target.values]), own.target.groups)
+        gain = Gain.on_the_first(both.of_rows(self._held_out[0]))
         return Comparison(
-            gain, error, len(self._held_out[0]), self._keeps_floor(own), UNITS[survey.objective]
+            float(gain.means[0]),
+            float(gain.errors[0]),
+            len(self._held_out[0]),
+            self._keeps_floor(own),
+            UNITS[survey.objective],
         )
 
     def _keeps_floor(self, quality: Quality) -> bool:
         """Whether general quality is above the floor, on the queries on which the front's had to be."""
-        everything = tuple(np.arange(len(side.groups)) for side in (quality.target, quality.general))
-        split = self._front.selection is not None and self._front.selection.checked == "split"
-        judge = self._survey.judge(self.learning if split else everything)
+        judge = self._survey.judge(self._survey.choosing)
         return bool(judge.above_floor(judge.restricted(quality))[0])
 
     def _really_chosen(self, candidate: Candidate, embedded: list[Embedded]) -> Candidate:
@@ -187,14 +198,6 @@ class Contest:
             general_to_base=_estimate(own.general, base.general, general),
             exact=True,
         )
-
-
-def _paired(own: Side, rival: Side, rows: Rows) -> tuple[float, float]:
-    """Mean difference on some queries, and its standard error."""
-    differences = (own.values - rival.values)[:, rows]
-    groups = own.groups[rows]
-    gain = grouped_means(differences, groups)[0]
-    return float(gain), float(standard_errors(differences, groups)[0])
 
 
 def _estimate(own: Side, rival: Side | None, rows: Rows) -> Estimate:

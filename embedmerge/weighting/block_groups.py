@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from embedmerge.weighting.cocktail import DECIMALS
@@ -25,7 +24,7 @@ class BlockGroups:
     >>> names = ["embeddings.tokens.weight", "layer.0.up.weight", "layer.1.up.weight"]
     >>> groups = BlockGroups(tuple(Site.of(name, (2, 2), 2) for name in names))
     >>> groups.setting([0.1, 0.2, 0.3, 0.4])
-    {'block 0': 0.2, 'block 1': 0.3, 'embeddings.tokens.weight*': 0.1, '*': 0.4}
+    {'block 0': 0.2, 'block 1': 0.3, 'embeddings.*': 0.1, '*': 0.4}
 
     Attributes:
         sites: Every tensor that is merged.
@@ -47,7 +46,7 @@ class BlockGroups:
             return 1 + site.block
         return 0 if site.depth == 0 else self.blocks + 1
 
-    def setting(self, numbers: Sequence[float]) -> dict[str, float]:
+    def setting(self, numbers: Sequence[float]) -> dict[str, float | list[float]]:
         """One expert's numbers as `embedmerge.merging.settings.resolve` reads them.
 
         Args:
@@ -58,9 +57,9 @@ class BlockGroups:
         return {**by_block, **dict.fromkeys(self._embeddings(), short[0]), "*": short[-1]}
 
     def _embeddings(self) -> list[str]:
-        """Selectors of the embeddings: a pattern where one fits them and nothing else outside the blocks."""
+        """Selectors of the embeddings: patterns where these fit nothing else outside the blocks."""
         outside = [site for site in self.sites if site.block is None]
         own = [site.name for site in outside if self.row(site) == 0]
-        pattern = f"{commonprefix(own)}*"
-        fitting = [site.name for site in outside if fnmatchcase(site.name, pattern)]
-        return [pattern] if own and fitting == own else own
+        patterns = list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in own))
+        fitting = [site.name for site in outside if any(fnmatchcase(site.name, each) for each in patterns)]
+        return patterns if fitting == own else own

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from embedmerge.statistics.text import Text
-from embedmerge.weighting.ground import SettledRetrieval
+from embedmerge.weighting.ground import SettledPreservation, SettledRetrieval
 from embedmerge.weighting.ranking import Relevance, divergence, infonce
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.retrieval.encoder import Encoder
-    from embedmerge.weighting.landscape import Landscape
+    from embedmerge.weighting.groundwork import Groundwork
     from embedmerge.weighting.merged_forward import MergedModel
 
     Float32 = NDArray[np.float32]
@@ -76,7 +76,8 @@ class Contrast:
 
     def _relevant(self, query: int) -> Rows:
         places = self.settled.relevance.places[query]
-        return self.settled.candidates[query][places[places >= 0]]
+        relevant: Rows = self.settled.candidates[query][places[places >= 0]]
+        return relevant
 
     def _relevance(self, batch: Rows, places: Rows) -> Relevance:
         """Where in the batch the relevant passages are, those drawn for another query too."""
@@ -126,7 +127,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Align:
-    """Distance from an expert's embeddings of unlabelled texts of its own domain, and from their similarities.
+    """Distance from an expert's embeddings of text of its own domain, and from their similarities.
 
     `E[1 - cos(f(x), f_i(x))] + β KL(S_i || S)`: Expert Merging's alignment with each expert on its own data
     (Zhang et al. 2025, arXiv 2509.25712), where an encoder's embeddings stand for logits and hidden states.
@@ -166,37 +167,33 @@ class Align:
         found = model.pooled([self.texts[row] for row in batch])
         wanted = torch.from_numpy(self.of_expert[batch])
         distance = 1 - torch.nn.functional.cosine_similarity(found, wanted).mean()
-        kept = _matrix_divergence(
-            similarities(found, found), similarities(wanted, wanted), self.temperature
-        )
+        kept = _matrix_divergence(similarities(found, found), similarities(wanted, wanted), self.temperature)
         return distance + self.similarity_weight * kept
 
 
-def of_grounds(
-    landscape: Landscape, rows: tuple[Rows, Rows], size: int, negatives: int, *, cosine: bool
-) -> list[Term]:
-    """A term for each ground of a landscape, the target's first.
+def of_grounds(survey: Groundwork, rows: tuple[Rows, Rows], size: int, negatives: int) -> list[Term]:
+    """A term for each ground of a survey, the target's first.
 
     Args:
-        landscape: With one target ground.
+        survey: With one target ground.
         rows: Target and general queries that may be drawn, the latter counted over all grounds.
         size: Queries in a batch.
         negatives: Candidates drawn for each query of a ground with labels.
-        cosine: Whether embeddings are normalised before they are compared.
     """
-    edges = np.cumsum([0, *(len(ground.queries) for ground in landscape.grounds[1:])])
+    edges = np.cumsum([0, *(len(ground.queries) for ground in survey.grounds[1:])])
     general = [
         rows[1][(rows[1] >= start) & (rows[1] < stop)] - start for start, stop in pairwise(edges.tolist())
     ]
-    of_base = landscape.merged(np.eye(len(landscape.names))[0])
+    cosine = survey.evidence.trials.cosine
+    of_base = survey.landscape.merged(survey.corners[0])
     terms: list[Term] = []
     for ground, settled, own, embedded in zip(
-        landscape.grounds, landscape.settled, [rows[0], *general], of_base, strict=True
+        survey.grounds, survey.landscape.settled, [rows[0], *general], of_base, strict=True
     ):
         if isinstance(settled, SettledRetrieval):
             kept = [ground.passages[row] for row in settled.kept]
             terms.append(Contrast(ground.queries, kept, settled, own, size, negatives, cosine))
-        else:
+        elif isinstance(settled, SettledPreservation):
             terms.append(Keep(ground.queries, embedded, own, size, settled.temperature, cosine))
     return terms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,12 +12,14 @@ from pydantic import Field
 from embedmerge.errors import EmbedmergeError, nearest
 from embedmerge.statistics.text import load_texts
 from embedmerge.weighting.front import Front
+from embedmerge.weighting.projection import within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from embedmerge.merging.settings import Setting
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.block_contest import Contest
     from embedmerge.weighting.block_terms import Weighted
@@ -24,11 +27,10 @@ if TYPE_CHECKING:
     from embedmerge.weighting.strategy import Choice, Evidence, MethodChoice
     from embedmerge.weighting.survey import Survey
 
-    Float32 = NDArray[np.float32]
     Float64 = NDArray[np.float64]
 
 MOST_TEXTS = 512  # of every expert's own
-HALVINGS = 40  # of the interval in which a shift is looked for
+LABEL = "learning: weights by block"
 
 
 class Blocks(Front):
@@ -90,12 +92,11 @@ class Blocks(Front):
 
     def _texts(self) -> dict[str, list[Text]]:
         return {
-            name: load_texts(Path(file), MOST_TEXTS, self.seed) for name, file in (self.texts or {}).items()
+            name: load_texts(Path(file).expanduser(), MOST_TEXTS, self.seed)
+            for name, file in (self.texts or {}).items()
         }
 
-    def _by_block(
-        self, survey: Survey, contest: Contest, texts: dict[str, list[Text]]
-    ) -> dict[str, dict[str, float]]:
+    def _by_block(self, survey: Survey, contest: Contest, texts: dict[str, list[Text]]) -> dict[str, Setting]:
         """Learned weights, expert by expert, as settings."""
         from embedmerge.weighting.merged_forward import MergedForward
 
@@ -106,9 +107,12 @@ class Blocks(Front):
             survey.landscape.mixture(contest.weights).arithmetic.modifiers,
         )
         terms = self._terms(survey, contest, texts)
-        learned = self.learned(forward, terms, contest.weights[experts])
+        progress = evidence.trials._progress
+        learned = self.learned(
+            forward, terms, contest.weights[experts], partial(progress, LABEL) if progress else None
+        )
         return {
-            evidence.names[place]: forward.groups.setting(learned[:, column])
+            evidence.names[place]: forward.groups.setting(learned[:, column].tolist())
             for column, place in enumerate(experts)
         }
 
@@ -116,13 +120,7 @@ class Blocks(Front):
         """What is learned by: the target's term, or those of the experts' own text, and the guard's."""
         from embedmerge.weighting.block_terms import Align, of_grounds
 
-        (target, *guard) = of_grounds(
-            survey.landscape,
-            contest.learning,
-            self.batch_size,
-            self.negatives,
-            cosine=survey.evidence.trials.cosine,
-        )
+        (target, *guard) = of_grounds(survey, contest.learning, self.batch_size, self.negatives)
         guarded = [(self.guard_weight / len(guard), term) for term in guard]
         if not texts:
             return [(1.0, target), *guarded]
@@ -143,13 +141,20 @@ class Blocks(Front):
         ]
         return [*aligned, *guarded]
 
-    def learned(self, forward: MergedForward, terms: Weighted, start: Float64) -> Float64:
+    def learned(
+        self,
+        forward: MergedForward,
+        terms: Weighted,
+        start: Float64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Float64:
         """Coefficients after all steps, each batch a seeded draw.
 
         Args:
             forward: The merged model.
             terms: The loss without the pull: weight and term.
             start: What every expert counts for at first, shape (experts,).
+            progress: Called with steps done and steps in all.
 
         Returns:
             Shape (groups, experts).
@@ -171,31 +176,8 @@ class Blocks(Front):
             optimiser.step()
             falling.step()
             with torch.no_grad():
-                coefficients.copy_(torch.from_numpy(_within(coefficients.numpy(), self.bounds)))
-        return coefficients.detach().numpy().astype(np.float64)
-
-
-def _within(coefficients: Float32, bounds: tuple[float, float]) -> Float32:
-    """The nearest coefficients whose every weight is within bounds, that of the base too.
-
-    The nearest point of a box whose sum is given is the point minus one number for all, cut to the box.
-
-    >>> _within(np.array([[0.5, 0.3], [0.9, 0.5], [1.2, -0.1]], np.float32), (0.0, 1.0)).round(3)
-    array([[0.5, 0.3], [0.7, 0.3], [1. , 0. ]], dtype=float32)
-
-    Args:
-        coefficients: Of the experts, shape (groups, experts).
-        bounds: Lowest and highest weight.
-    """
-    low, high = bounds
-    cut = coefficients.clip(low, high)
-    sums = cut.sum(axis=1, keepdims=True)
-    wanted = sums.clip(1 - high, 1 - low)
-    reach = np.abs(coefficients).max(initial=1) + abs(low) + high
-    lowest, highest = np.full_like(sums, -reach), np.full_like(sums, reach)
-    for _ in range(HALVINGS):
-        middle = (lowest + highest) / 2
-        too_much = (coefficients - middle).clip(low, high).sum(axis=1, keepdims=True) > wanted
-        lowest, highest = np.where(too_much, middle, lowest), np.where(too_much, highest, middle)
-    moved = (coefficients - highest).clip(low, high)
-    return np.where(wanted == sums, cut, moved).astype(np.float32)
+                coefficients.copy_(torch.from_numpy(within(coefficients.double().numpy(), self.bounds)))
+            if progress:
+                progress(step, self.steps)
+        found: Float64 = coefficients.detach().numpy().astype(np.float64)
+        return found

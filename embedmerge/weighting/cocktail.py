@@ -145,11 +145,12 @@ def cocktail_weights(losses: Mapping[str, float], temperature: float) -> dict[st
 
 
 def rounded(weights: Mapping[str, float], decimals: int) -> dict[str, float]:
-    """Weights cut to some decimals, their sum kept at 1 by the first.
+    """Weights cut to some decimals, their sum kept at 1 by the largest, so that a 0 stays 0.
 
     >>> rounded({"base": 0.33333, "legal": 0.66667}, 3)
     {'base': 0.333, 'legal': 0.667}
     """
-    first, *others = weights
-    short = {name: round(weights[name], decimals) for name in others}
-    return {first: round(1 - sum(short.values()), decimals), **short}
+    short = {name: round(weight, decimals) for name, weight in weights.items()}
+    largest = max(short, key=lambda name: short[name])
+    others = sum(weight for name, weight in short.items() if name != largest)
+    return {**short, largest: round(1 - others, decimals)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ from embedmerge.weighting.averaging import Averaging, in_decimals
 from embedmerge.weighting.paired import NOISE, Gain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from embedmerge.weighting.guarded import Judge
@@ -59,33 +62,35 @@ class FrankWolfe(Averaging):
 
     def pick(self, judge: Judge) -> Float64:
         """Walk, choose the best mixture on the way, and leave out what it does not need."""
-        visited = self.visited(judge)
-        return in_decimals(self.pruned(judge, visited[judge.best(visited)]))
+        course = self.walked(judge)
+        best = course.mixtures[judge.best(course.mixtures)]
+        return self.pruned(judge, best, course.penalty)
 
-    def visited(self, judge: Judge) -> Float64:
-        """Mixtures that the walks come through, the base first, shape (mixtures, sources)."""
-        visited = [judge.within(np.eye(len(judge.live))[:1])[0]]
+    def walked(self, judge: Judge) -> Course:
+        """Walk from the base under one penalty after another."""
+        mixtures = [judge.within(np.eye(len(judge.live))[:1])[0]]
         penalty, low, high = 0.0, 0.0, np.inf
         for _ in range(PENALTIES):
-            path, rate = self._walk(Hill(judge, penalty), visited[-1])
-            visited += path
+            path, rate = self._walk(Hill(judge, penalty, judge.live), mixtures[-1])
+            mixtures += path
             low, high = (penalty, high) if rate else (low, penalty)
             if high == 0:
                 break
             penalty = (low + high) / 2 if np.isfinite(high) else max(rate, 2 * low)
-        return np.stack(visited)
+        return Course(np.stack([in_decimals(weights) for weights in mixtures]), penalty)
 
     def _walk(self, hill: Hill, here: Float64) -> tuple[list[Float64], float]:
         """Mixtures on the way up, and at what rate the floor held the walk back in the end; 0 if not."""
         path: list[Float64] = []
         closed: dict[int, float] = {}  # sources towards which no step is possible from here
         for _ in range(self.iterations):
-            slope = hill.slope(here)
-            ahead = max(hill.open(closed), key=lambda place: slope[place], default=None)
+            slopes = hill.slopes(here)
+            slope = hill.height(slopes)
+            ahead = max(set(hill.sources) - set(closed), key=lambda place: slope[place], default=None)
             if ahead is None or slope[ahead] - slope @ here < self.gap:
                 break
             behind = min(np.flatnonzero(here), key=lambda place: slope[place])
-            step = hill.search(here, ahead, int(behind))
+            step = hill.search(here, slopes, ahead, int(behind))
             if step.weights is None:
                 closed[ahead] = step.rate
                 continue
@@ -94,21 +99,66 @@ class FrankWolfe(Averaging):
             closed.clear()
         return path, max(closed.values(), default=0.0)
 
-    def pruned(self, judge: Judge, weights: Float64) -> Float64:
-        """A mixture without the experts it does as well without, shape (sources,)."""
+    def pruned(self, judge: Judge, weights: Float64, penalty: float = 0.0) -> Float64:
+        """A mixture without the experts it does as well without, shape (sources,).
+
+        The lightest go first. Experts are first taken out with all else as it is, and then with the best
+        weights for those that stay: near the floor even noise is of some use to a mixture made with it.
+
+        Args:
+            judge: Values mixtures.
+            weights: Above the floor, shape (sources,).
+            penalty: Under which the others are weighed anew.
+        """
         whole = weights
-        while True:
-            experts = [int(place) for place in np.flatnonzero(weights) if place]
-            if not experts:
-                return weights
-            lighter = np.concatenate([_without(weights, place) for place in experts])
-            quality = judge.quality(np.vstack([whole, lighter]))
-            gain = Gain.on_the_first(quality.target)
-            small = np.repeat(weights[experts] < LEAST, 2)
-            spare = judge.above_floor(quality)[1:] & (small | gain.within(self.margin))
-            if not spare.any():
-                return weights
-            weights = lighter[np.argmax(np.where(spare, gain.means, -np.inf))]
+        for lightened in (_without, partial(self._refitted, judge, penalty)):
+            while (lighter := self._spared(judge, whole, weights, lightened)) is not None:
+                weights = lighter
+        return weights
+
+    def _spared(
+        self, judge: Judge, whole: Float64, weights: Float64, lightened: Callable[[Float64, int], Float64]
+    ) -> Float64 | None:
+        """The mixture without the lightest expert whose absence costs next to nothing, None if there is none.
+
+        Args:
+            judge: Values mixtures.
+            whole: The mixture to compare with.
+            weights: The mixture to take an expert from.
+            lightened: Gives mixtures without one expert.
+        """
+        experts = [int(place) for place in np.flatnonzero(weights) if place]
+        if not experts:
+            return None
+        options = [lightened(weights, place) for place in experts]
+        left_out = np.repeat(weights[experts], [len(mixtures) for mixtures in options])
+        lighter = np.concatenate(options)
+        quality = judge.quality(np.vstack([whole, lighter]))
+        gain = Gain.on_the_first(quality.target)
+        spare = judge.above_floor(quality)[1:] & ((left_out < LEAST) | gain.within(self.margin))
+        order = np.lexsort((-gain.means, left_out, ~spare))
+        return lighter[order[0]] if spare.any() else None
+
+    def _refitted(self, judge: Judge, penalty: float, weights: Float64, place: int) -> Float64:
+        """Mixtures of the base and all experts but one, on the walk from where it is left out."""
+        others = [0, *(int(other) for other in np.flatnonzero(weights) if other and other != place)]
+        start = _without(weights, place)[-1]
+        path, _ = self._walk(Hill(judge, penalty, others), start)
+        return np.stack([in_decimals(mixture) for mixture in [start, *path]])
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where the walks led.
+
+    Attributes:
+        mixtures: Those they came through, the base first, shape (mixtures, sources); above the floor, as far
+            as the decimals go that are kept.
+        penalty: What the bisection has come to for the floor's multiplier.
+    """
+
+    mixtures: Float64
+    penalty: float
 
 
 @dataclass(frozen=True)
@@ -131,26 +181,32 @@ class Hill:
     Attributes:
         judge: Values mixtures.
         penalty: What the general side counts for.
+        sources: Places of those that steps lead towards.
     """
 
     judge: Judge
     penalty: float
+    sources: list[int]
 
-    def open(self, closed: dict[int, float]) -> list[int]:
-        """Sources that a step may lead towards."""
-        return [place for place in self.judge.live if place not in closed]
+    def slopes(self, weights: Float64) -> Float64:
+        """Derivatives of both sides by the weights, target first, shape (2, sources)."""
+        return self.judge.slope(weights)[1]
 
-    def slope(self, weights: Float64) -> Float64:
-        """Derivatives by the weights, shape (sources,)."""
-        _, (target, general) = self.judge.slope(weights)
-        slope: Float64 = target + self.penalty * general
-        return slope
+    def height(self, sides: Float64) -> Float64:
+        """Target and penalised general side together.
 
-    def search(self, here: Float64, ahead: int, behind: int) -> Step:
+        Args:
+            sides: Values or derivatives, target first, shape (2, any).
+        """
+        together: Float64 = sides[0] + self.penalty * sides[1]
+        return together
+
+    def search(self, here: Float64, slopes: Float64, ahead: int, behind: int) -> Step:
         """The best allowed step towards one source, from here or from another source alone.
 
         Args:
             here: A mixture above the floor, shape (sources,).
+            slopes: There, shape (2, sources).
             ahead: Source towards which to step.
             behind: Source whose weight a pairwise step takes from.
         """
@@ -159,22 +215,19 @@ class Hill:
         towards = here + shares * (corners[ahead] - here)
         instead = here + shares * here[behind] * (corners[ahead] - corners[behind])
         points = np.vstack([here, towards, instead])
-        target, general, above = self._seen(points)
+        quality = self.judge.restricted(self.judge.landscape.quality(points, "loss"))
+        above = self.judge.above_floor(quality)
         above[0] = True
-        height = target + self.penalty * general
+        general = quality.general.means
+        if self.judge.guard.tasks:  # measured by ranks, so their loss is followed along its tangent
+            general = (points - here) @ slopes[1]
+        target = quality.target.means
+        height = self.height(np.stack([target, general]))
         taken, wished = int(np.argmax(np.where(above, height, -np.inf))), int(np.argmax(height))
         lost = general[0] - general[wished]
         held = height[wished] > height[taken] + NOISE and lost > 0
         rate = float((target[wished] - target[0]) / lost) if held else 0.0
         return Step(points[taken] if height[taken] > height[0] + NOISE else None, rate)
-
-    def _seen(self, points: Float64) -> tuple[Float64, Float64, NDArray[np.bool_]]:
-        """Smooth target and general values, and what is above the floor, each of shape (mixtures,)."""
-        judge = self.judge
-        smooth = judge.restricted(judge.landscape.quality(points, "loss"))
-        # On text the guard's measure is smooth already.
-        strict = smooth if judge.objective == "loss" or not judge.guard.tasks else judge.quality(points)
-        return smooth.target.means, smooth.general.means, judge.above_floor(strict)
 
 
 def _without(weights: Float64, place: int) -> Float64:
@@ -183,4 +236,5 @@ def _without(weights: Float64, place: int) -> Float64:
     rest[place] = 0
     to_base = rest.copy()
     to_base[0] += weights[place]
-    return np.stack([rest / rest.sum() if rest.any() else to_base, to_base])
+    shared = rest / rest.sum() if rest.any() else to_base
+    return np.stack([in_decimals(shared), in_decimals(to_base)])

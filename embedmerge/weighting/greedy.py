@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from embedmerge.weighting.guarded import Judge
 
     Float64 = NDArray[np.float64]
-    Counts = NDArray[np.int64]
 
 
 class Greedy(Averaging):
@@ -48,40 +47,42 @@ class Greedy(Averaging):
     most: int = Field(default=10, ge=1)
 
     def pick(self, judge: Judge) -> Float64:
-        """Start from the best source above the floor, and add what helps."""
-        order, counts = self._start(judge)
-        added = True
-        while added:
-            before = counts.sum()
+        """The mean of the ingredients."""
+        return in_decimals(_mean(judge, self.ingredients(judge)))
+
+    def ingredients(self, judge: Judge) -> list[int]:
+        """Places of the sources that come in, in their order, each as often as it does.
+
+        Raises:
+            EmbedmergeError: No source is above the floor.
+        """
+        order, soup = self._start(judge)
+        before = 0
+        while before < len(soup):
+            before = len(soup)
             for place in order:
-                counts = self._stirred(judge, counts, place)
-            added = counts.sum() > before
-        return in_decimals(_mean(judge, counts))
+                if len(soup) < self.most and self._improves(judge, soup, place):
+                    soup = [*soup, place]
+        return soup
 
-    def _start(self, judge: Judge) -> tuple[list[int], Counts]:
-        """The live sources from best to worst, and a soup of the best one above the floor."""
+    def _start(self, judge: Judge) -> tuple[list[int], list[int]]:
+        """The live sources from best to worst, and the best one above the floor."""
         quality = judge.quality(judge.within(np.eye(len(judge.live))))
-        order = np.argsort(-quality.target.means.round(9), kind="stable").tolist()
         above = judge.above_floor(quality)
-        first = next((place for place in order if above[place]), None)
-        if first is None:
+        if not above.any():
             raise EmbedmergeError("guard: no source is above the floor, not even the base; check the guard")
-        counts = np.zeros(len(order), dtype=np.int64)
-        counts[first] = 1
-        return order, counts
+        order = np.argsort(-quality.target.means.round(9), kind="stable")
+        live = np.array(judge.live)
+        return live[order].tolist(), live[order][above[order]][:1].tolist()
 
-    def _stirred(self, judge: Judge, counts: Counts, place: int) -> Counts:
-        """The soup with one more ingredient if that is worth it, else as it was."""
-        if counts.sum() == self.most:
-            return counts
-        more = counts.copy()
-        more[place] += 1
-        quality = judge.quality(np.stack([_mean(judge, counts), _mean(judge, more)]))
-        better = Gain.on_the_first(quality.target).exceeds(self.margin)[0]
-        return more if better and judge.above_floor(quality)[1] else counts
+    def _improves(self, judge: Judge, soup: list[int], place: int) -> bool:
+        """Whether one more ingredient gains enough and keeps the soup above the floor."""
+        quality = judge.quality(np.stack([_mean(judge, soup), _mean(judge, [*soup, place])]))
+        better = Gain.on_the_first(quality.target).exceeds(self.margin)
+        return bool(better[0] and judge.above_floor(quality)[1])
 
 
-def _mean(judge: Judge, counts: Counts) -> Float64:
-    """Weights of the mean of some ingredients, shape (sources,)."""
-    mean: Float64 = judge.within((counts / counts.sum())[None])[0]
+def _mean(judge: Judge, ingredients: list[int]) -> Float64:
+    """Weights of the mean of some sources, shape (sources,)."""
+    mean: Float64 = np.bincount(ingredients, minlength=len(judge.landscape.names)) / len(ingredients)
     return mean

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.beir import read_collection
 from embedmerge.statistics.text import load_texts
+from embedmerge.weighting.examples import refuse_test_split
 from embedmerge.weighting.ground import Preservation, Retrieval
 from embedmerge.weighting.landscape import grouped_means
 from embedmerge.weighting.pool import Pool
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 BUNDLED = "guard.txt"
 UNKNOWN = 0.05  # share of unknown tokens from which on a text is not in the tokenizer's language
+LOOKED_AT = 128  # characters of a text that tell its language
+NOISE = 1e-5  # nats: divergence of a model from itself, in float32
 SPELT = 0.7  # tokens per character from which on a text is spelt out letter by letter
 
 
@@ -49,7 +52,7 @@ class Guard(BaseModel):
     tasks: tuple[str, ...] = ()
     text: str | None = None
     floor: float = Field(default=0.5, ge=0)
-    budget: float = Field(default=0.03, ge=0)
+    budget: float = Field(default=0.07, ge=0)
     most: int = Field(default=512, ge=8)
     seed: int = 0
 
@@ -75,42 +78,55 @@ class Guard(BaseModel):
             return f"at most {self.floor:g} standard errors below the base"
         return f"a divergence of at most {self.budget:g} nats from the base"
 
-    def grounds(self) -> list[Ground]:
+    def grounds(self, *, test_data: bool = False) -> list[Ground]:
         """Read what general quality is measured on.
 
+        Args:
+            test_data: Whether tasks may be test splits.
+
         Raises:
-            EmbedmergeError: A file or folder is missing, malformed or empty.
+            EmbedmergeError: A file or folder is missing, malformed or empty, or a task is a test split.
         """
         if self.tasks:
-            return [self._task(task) for task in self.tasks]
+            return [self._task(task, test_data=test_data) for task in self.tasks]
         if self.text is not None:
-            texts = load_texts(Path(self.text), self.most, self.seed)
+            texts = load_texts(Path(self.text).expanduser(), self.most, self.seed)
             return [Preservation("guard text", [text.content for text in texts])]
         bundled = (files("embedmerge.weighting") / BUNDLED).read_text(encoding="utf-8").splitlines()
         return [Preservation("guard text", bundled[: self.most])]
 
     def kept(self, general: Side, base: Side) -> NDArray[np.bool_]:
-        """Which mixtures are above the floor.
+        """Which mixtures are above the floor; arguments and shape as those of `margins`."""
+        return self.margins(general, base) >= 0
+
+    def margins(self, general: Side, base: Side) -> NDArray[np.float64]:
+        """How far mixtures are above the floor; below it where negative.
 
         Args:
             general: The mixtures' side.
             base: The base's, of the same queries.
 
         Returns:
-            Shape (mixtures,).
+            Shape (mixtures,), in the unit of the general side.
         """
         if not self.tasks:
-            return general.means >= -self.budget
+            return general.means + self.budget + NOISE
         differences = general.values - base.values
         error = standard_errors(differences, general.groups)
-        return grouped_means(differences, general.groups) >= -self.floor * error - 1e-9
+        return grouped_means(differences, general.groups) + self.floor * error + NOISE
 
-    def _task(self, named: str) -> Retrieval:
+    def _task(self, named: str, *, test_data: bool) -> Retrieval:
         folder, _, split = named.rpartition(":")
         if not folder:
             msg = f"guard.tasks: {named}: name the split too, as in {named}:dev; never one you report on"
             raise EmbedmergeError(msg)
+        refuse_test_split(named, split, allowed=test_data)
         pool = Pool.of_collection(read_collection(Path(folder).expanduser(), split))
+        if len(pool.queries) < 2:
+            msg = (
+                f"guard.tasks: {named}: one query is judged in it; give a task with more, better some hundred"
+            )
+            raise EmbedmergeError(msg)
         drawn = np.random.default_rng(self.seed).permutation(len(pool.queries))[: self.most]
         return Retrieval(Path(folder).name, pool.of_rows(sorted(drawn.tolist())))
 
@@ -148,9 +164,10 @@ class Language:
     @classmethod
     def of(cls, encoder: Encoder, texts: Sequence[str]) -> Language:
         """Look at the texts through a model's tokenizer."""
-        ids, stranger = encoder.token_ids(texts)
+        beginnings = [text[:LOOKED_AT] for text in texts]
+        ids, stranger = encoder.token_ids(beginnings)
         tokens = [token for row in ids for token in row]
-        characters = sum(len("".join(text.split())) for text in texts)
+        characters = sum(len("".join(text.split())) for text in beginnings)
         unknown = sum(token == stranger for token in tokens)
         return cls(unknown / max(len(tokens), 1), len(tokens) / max(characters, 1))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.weighting.ground import Measure  # noqa: TC001 - pydantic reads it
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Quality
 from embedmerge.weighting.simplex import spread
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embedmerge.weighting.ground import Measure
     from embedmerge.weighting.landscape import Landscape
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
 AFFINE = ("linear", "task_arithmetic")
-MANY = 50  # examples from which on their mean nDCG@10 is fine enough to be maximised
 
 
 class Guarded(Strategy):
@@ -36,8 +35,8 @@ class Guarded(Strategy):
         examples: JSONL file with `query`, `pos` and `neg` on each line, or a BEIR folder with `:split`; held
             out from tuning.
         guard: What general quality is measured on, and how much of it may go.
-        objective: What is maximised on the examples: `ndcg_at_10`, `recall_at_100`, `loss` for the InfoNCE
-            loss, or `auto` for the loss of few examples and nDCG@10 of many.
+        objective: What is best at the choice: `loss`, the least InfoNCE loss on the examples, which tells
+            mixtures apart where ranks are still the same; `ndcg_at_10` or `recall_at_100`.
         similarity_temperature: Divides similarities in the loss.
         bounds: Lowest and highest weight of a source.
         most_examples: Examples at most; a seeded draw of more.
@@ -49,7 +48,7 @@ class Guarded(Strategy):
 
     examples: str
     guard: Guard = Guard()
-    objective: Literal["auto", "ndcg_at_10", "recall_at_100", "loss"] = "auto"
+    objective: Measure = "loss"
     similarity_temperature: float = Field(default=0.05, gt=0)
     bounds: tuple[float, float] = (0.0, 1.0)
     most_examples: int = Field(default=1000, ge=1)
@@ -113,12 +112,6 @@ class Guarded(Strategy):
 
         return account(Survey(self, evidence))
 
-    def objective_for(self, examples: int) -> Measure:
-        """What is maximised, by the number of examples."""
-        if self.objective != "auto":
-            return self.objective
-        return "ndcg_at_10" if examples >= MANY else "loss"
-
 
 class Judge:
     """Values mixtures by some of the queries.
@@ -175,22 +168,44 @@ class Judge:
 
     def above_floor(self, quality: Quality) -> NDArray[np.bool_]:
         """Which mixtures keep general quality, shape (mixtures,)."""
-        return self.guard.kept(quality.general, self._base.general)
+        return self.margins(quality) >= 0
+
+    def margins(self, quality: Quality) -> Float64:
+        """How far mixtures are above the floor, shape (mixtures,)."""
+        return self.guard.margins(quality.general, self._base.general)
 
     def best(self, points: Float64) -> int:
-        """Place of the mixture with the best target above the floor; of equals, the best general side's."""
+        """Place of the mixture with the best target above the floor; of equals, the best general side's.
+
+        Raises:
+            EmbedmergeError: None is above the floor.
+        """
         quality = self.quality(points)
-        above = np.flatnonzero(self.above_floor(quality))
-        if not above.size:
-            msg = (
-                "guard: no mixture keeps general quality above the floor, not even the base; check the guard"
-            )
-            raise EmbedmergeError(msg)
-        target, general = quality.target.means[above], quality.general.means[above]
-        return int(above[np.lexsort((general, target.round(9)))[-1]])
+        return best_above(quality.target.means, quality.general.means, self.margins(quality))
 
     def within(self, points: Float64) -> Float64:
         """Weights of all sources from those of the live ones, shape (points, sources)."""
         whole = np.zeros((len(points), len(self.landscape.names)))
         whole[:, self.live] = points
         return whole
+
+
+def best_above(target: Float64, general: Float64, margins: Float64) -> int:
+    """Place of the best target above the floor; of equals, the best general side's.
+
+    >>> best_above(np.array([3.0, 2.0, 2.0]), np.array([0.0, 1.0, 2.0]), np.array([-1.0, 0.0, 0.0]))
+    2
+
+    Args:
+        target: Shape (mixtures,).
+        general: Shape (mixtures,).
+        margins: How far each is above the floor, shape (mixtures,).
+
+    Raises:
+        EmbedmergeError: None is above the floor.
+    """
+    above = np.flatnonzero(margins >= 0)
+    if not above.size:
+        msg = "guard: no mixture is above the floor of general quality, not even the base; check it"
+        raise EmbedmergeError(msg)
+    return int(above[np.lexsort((general[above], target[above].round(9)))[-1]])

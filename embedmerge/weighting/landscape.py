@@ -136,25 +136,12 @@ class Landscape:
 
         Args:
             weights: Shape (mixtures, sources), each row with sum 1.
-            measure: Of the target, and of general grounds with labels.
+            measure: Of the target; general grounds with labels are measured by nDCG@10.
         """
         import torch
 
         features = torch.from_numpy(self.mesh.features(weights)).float()
-        with torch.inference_mode():
-            return self._quality(
-                [
-                    torch.cat(
-                        [
-                            settled.values(scores(features[batch]), base, measure)
-                            for batch in scores.batches(len(features))
-                        ]
-                    )
-                    for settled, scores, base in zip(
-                        self.settled, self._scores, self._base_scores, strict=True
-                    )
-                ]
-            )
+        return self._measured(self._scores, features, measure)
 
     def knowing_nothing(self) -> tuple[float, float]:
         """Mean target nDCG and general value of a model to which all texts look alike."""
@@ -191,23 +178,22 @@ class Landscape:
         means = [_mean_of(each, own) for each, own in zip(by_side, rows or (None, None), strict=True)]
         slopes = [torch.autograd.grad(mean, features, retain_graph=True)[0][0].numpy() for mean in means]
         by_weights = np.stack(slopes).astype(np.float64) @ self.mesh.slopes(weights)
-        return np.array([float(mean) for mean in means]), by_weights
+        return np.array([float(mean.detach()) for mean in means]), by_weights
 
     def judged(self, embedded: list[Embedded], measure: Measure = "ndcg_at_10") -> Quality:
-        """True quality of a model from its embeddings of the candidates."""
+        """True quality of a model from its embeddings of the candidates.
+
+        Args:
+            embedded: Queries and candidates of every ground.
+            measure: As in `quality`.
+        """
         import torch
 
-        one = torch.ones(1, 1)
-        values = []
-        with torch.inference_mode():
-            for settled, (queries, passages), base in zip(
-                self.settled, embedded, self._base_scores, strict=True
-            ):
-                scores = PairScores(
-                    queries[None], passages[None], settled.candidates, cosine=self._trials.cosine
-                )
-                values.append(settled.values(scores(one), base, measure))
-        return self._quality(values)
+        scores = [
+            PairScores(queries[None], passages[None], settled.candidates, cosine=self._trials.cosine)
+            for settled, (queries, passages) in zip(self.settled, embedded, strict=True)
+        ]
+        return self._measured(scores, torch.ones(1, 1), measure)
 
     def merged(self, weights: Float64) -> list[Embedded]:
         """Embeddings of the candidates by a mixture that is really merged.
@@ -221,16 +207,23 @@ class Landscape:
         with self._trials.of_mixture(self.mixture(weights)) as encoder:
             return self.encoded(encoder, kept=True)
 
-    def refine(self, weights: Float64, embedded: list[Embedded]) -> None:
-        """Make a mixture that was really merged a corner of the mesh.
+    def refine(self, weights: Float64, embedded: list[Embedded], live: Sequence[int] | None = None) -> None:
+        """Make a mixture that was really merged a corner of the mesh, and bend the edges that end there.
 
         Args:
             weights: Its weights, shape (sources,).
             embedded: What `merged` gave for it.
+            live: Sources that may get a weight, so that edges towards others may stay straight; all where
+                None.
         """
         self.mesh = self.mesh.split_at(weights)
         self._corners.append(embedded)
-        self.bend()
+        everyone = np.arange(len(self.names))
+        others = np.setdiff1d(everyone, everyone if live is None else live)
+        new = len(self.mesh.corners) - 1
+        self.bend(
+            [edge for edge in self.mesh.edges if new in edge and not self.mesh.middle(edge)[others].any()]
+        )
 
     def off(self, weights: Float64, embedded: list[Embedded]) -> float:
         """Mean cosine distance of the approximate embeddings from the true ones, over all texts."""
@@ -326,6 +319,23 @@ class Landscape:
         ]
         base = torch.from_numpy(self.mesh.features(np.eye(len(self.names))[:1])).float()
         self._base_scores = [scores(base) for scores in self._scores]
+
+    def _measured(self, scores: list[PairScores], features: torch.Tensor, measure: Measure) -> Quality:
+        import torch
+
+        with torch.inference_mode():
+            values = [
+                torch.cat(
+                    [
+                        settled.values(own(features[batch]), base, measure if is_target else "ndcg_at_10")
+                        for batch in own.batches(len(features))
+                    ]
+                )
+                for settled, own, base, is_target in zip(
+                    self.settled, scores, self._base_scores, self._is_target, strict=True
+                )
+            ]
+        return self._quality(values)
 
     def _quality(self, values: list[torch.Tensor]) -> Quality:
         sides = []

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.anatomy import Site
 from embedmerge.statistics.stack import Stack
 from embedmerge.statistics.text import Text
 from embedmerge.weighting.block_groups import BlockGroups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import torch
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from embedmerge.sources import Source
     from embedmerge.weighting.trial import Trials
 
-TOGETHER = 16  # texts of much the same length in one forward pass
+SPECIAL = 2  # tokens that a tokenizer puts around a text
 
 
 class MergedForward:
@@ -36,29 +38,39 @@ class MergedForward:
         trials: Makes the sources' encoders.
         modifiers: Of the merging method; none for a plain weighted sum.
 
+    Raises:
+        EmbedmergeError: The tensors of the blocks cannot be told from the modules.
+
     Attributes:
         groups: Which tensors share their coefficients.
     """
 
     def __init__(self, sources: Sequence[Source], trials: Trials, modifiers: Modifiers | None = None) -> None:
-        base, *experts = (Stack(trials.of_source(source), sources[0].checkpoint) for source in sources)
-        base.model.requires_grad_(False)
-        sites = _sites([source.checkpoint for source in sources])
+        base, *experts = sources
+        self._stack = Stack(trials.of_source(base), base.checkpoint)
+        self._stack.model.requires_grad_(False)
+        sites = list(_sites([source.checkpoint for source in sources]))
         self.groups = BlockGroups(tuple(sites))
-        self._stack = base
-        places = {id(parameter): name for name, parameter in base.model.named_parameters()}
+        self._require_blocks(sites, base.checkpoint)
+        reached = {
+            site.name: modifiers.factor(site) if modifiers else 1.0
+            for site in sites
+            if site.name in self._stack.parameters
+        }
+        # One expert's modules after the other's, so that no more than their differences are held.
+        moves = [
+            self._differences(Stack(trials.of_source(expert), base.checkpoint), reached) for expert in experts
+        ]
+        places = {id(parameter): name for name, parameter in self._stack.model.named_parameters()}
         self._tensors = [
             _Tensor(
-                places[id(base.parameters[site.name])],
+                places[id(self._stack.parameters[site.name])],
                 self.groups.row(site),
-                base.parameters[site.name],
-                [
-                    _scaled_difference(expert, base, site.name, modifiers.factor(site) if modifiers else 1.0)
-                    for expert in experts
-                ],
+                self._stack.parameters[site.name],
+                [move[site.name] for move in moves],
             )
             for site in sites
-            if site.name in base.parameters
+            if site.name in reached
         ]
 
     def at(self, coefficients: torch.Tensor) -> MergedModel:
@@ -67,7 +79,26 @@ class MergedForward:
         Args:
             coefficients: Shape (groups, experts).
         """
-        return MergedModel(self._stack, {tensor.place: tensor.merged(coefficients) for tensor in self._tensors})
+        return MergedModel(
+            self._stack, {tensor.place: tensor.merged(coefficients) for tensor in self._tensors}
+        )
+
+    def _differences(self, expert: Stack, factors: dict[str, float]) -> dict[str, torch.Tensor]:
+        """An expert's task vector, each tensor times its factor."""
+        return {
+            name: factor * (expert.parameters[name].detach() - self._stack.parameters[name])
+            for name, factor in factors.items()
+        }
+
+    def _require_blocks(self, sites: Sequence[Site], donor: Checkpoint) -> None:
+        for site in sites:
+            inside = site.block is not None and site.kind == "linear"
+            if inside and site.name not in self._stack.parameters:
+                msg = (
+                    f"{self._stack.name}: {site.name} is no parameter of its {donor.architecture} class, so "
+                    "weights by block cannot be learned; choose with strategy front"
+                )
+                raise EmbedmergeError(msg)
 
 
 @dataclass(frozen=True)
@@ -111,13 +142,28 @@ class MergedModel:
         from torch.utils.checkpoint import checkpoint
 
         wanted = [self._as_met(text) for text in texts]
-        batches = list(self._stack.batches(list(dict.fromkeys(wanted)), TOGETHER))
+        batches = list(self._batches(dict.fromkeys(wanted)))
         vectors = [
             checkpoint(self._encoded, self._stack.features(batch), use_reentrant=False).cpu()
             for batch in batches
         ]
         place = {text: row for row, text in enumerate(text for batch in batches for text in batch)}
         return torch.cat(vectors)[[place[text] for text in wanted]]
+
+    def _batches(self, texts: Iterable[Text]) -> Iterator[list[Text]]:
+        """Texts of one kind, longest first, their padded size within the token budget."""
+        encoder = self._stack.encoder
+        for kind, alike in groupby(sorted(texts, key=lambda text: text.kind), key=lambda text: text.kind):
+            own = list(alike)
+            ids, _ = encoder.token_ids([encoder.model.prompt(kind) + text.content for text in own])
+            lengths = {text: len(row) + SPECIAL for text, row in zip(own, ids, strict=True)}
+            batch: list[Text] = []
+            for text in sorted(own, key=lambda text: -lengths[text]):
+                if batch and lengths[batch[0]] * (len(batch) + 1) > encoder.settings.tokens_per_batch:
+                    yield batch
+                    batch = []
+                batch.append(text)
+            yield batch
 
     def _encoded(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
@@ -132,11 +178,6 @@ class MergedModel:
         """A text under one kind where the model's prompts for both are the same."""
         prompt = self._stack.encoder.model.prompt
         return Text(text.content) if prompt("query") == prompt("document") else text
-
-
-def _scaled_difference(expert: Stack, base: Stack, name: str, factor: float) -> torch.Tensor:
-    difference: torch.Tensor = factor * (expert.parameters[name].detach() - base.parameters[name])
-    return difference
 
 
 def _sites(checkpoints: Sequence[Checkpoint]) -> Iterator[Site]:

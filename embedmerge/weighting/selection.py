@@ -54,11 +54,13 @@ class FrontPoint:
         weights: By source.
         target: Mean on the target, approximate.
         general: Mean on the general side, approximate.
+        parameters: Of the method, where they were searched too.
     """
 
     weights: dict[str, float]
     target: float
     general: float
+    parameters: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Trials:
                 scratch / "model",
                 partial(self._merge, mixture, scratch / "model"),
                 name,
-                {"mixture": self._content(mixture), "texts": [asdict(text) for text in self._texts]},
+                {"mixture": self._content(mixture)},
             )
 
     @contextmanager
@@ -127,8 +127,13 @@ class Trials:
             for source in self.sources
             if source.role == "base" or coefficients.counts(source.name)
         ]
-        parts = {"method": mixture.method, "parameters": mixture.parameters, "dtype": mixture.dtype}
-        return {**parts, "sources": counted}
+        return {
+            "method": mixture.method,
+            "parameters": mixture.parameters,
+            "dtype": mixture.dtype,
+            "sources": counted,
+            "texts": [asdict(text) for text in self._texts],
+        }
 
     def _merge(self, mixture: Mixture, folder: Path) -> None:
         statistics = gather(self.sources, mixture, self._texts, self.settings, self._progress)
@@ -136,4 +141,3 @@ class Trials:
 
     def _labelled(self, name: str) -> Callable[[int, int], None] | None:
         return partial(self._progress, f"encoding: {name}") if self._progress else None
-

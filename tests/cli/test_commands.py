@@ -52,19 +52,6 @@ def test_merge_by_name_with_a_method_its_parameters_and_shards(base, expert, pee
     assert SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("river").shape == (32,)
 
 
-def test_weigh(base: Path, expert: Path, examples_file: Path) -> None:
-    code, out, _ = called("weigh", "--base", base, "--expert", expert, "--examples", examples_file, "--json")
-    found = json.loads(out)
-    assert code == 0
-    assert list(found["weights"]) == ["base", "expert"]
-    assert sum(found["weights"].values()) == pytest.approx(1)
-    code, out, _ = called(
-        "weigh", "--base", base, "--expert", expert, "--examples", examples_file, "--reference"
-    )
-    assert code == 0
-    assert "loss" in out
-
-
 def test_evaluate(base: Path, expert: Path, collection: Path) -> None:
     code, out, _ = called(
         "evaluate", base, expert, "--task", collection, "--task", f"{collection}:dev", "--json"

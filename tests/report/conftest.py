@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison, Difference
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
+from embedmerge.weighting.selection import Candidate, Confirmation, Estimate, FrontPoint, Selection
 
 
 def _round(value):
@@ -44,13 +47,13 @@ def build_comparison(models, base, fine_tune, merged, targets, generals, seed=7)
             common = level + rng.normal(0, 15, queries)
             scores = {}
             for place, model in enumerate(models):
-                shift = 0.0
-                if model == fine_tune:
-                    shift = 9.0 if side == "target" else -4.0
-                elif model == merged:
-                    shift = 8.6 if side == "target" else 0.3
-                elif model != base:
-                    shift = 2.0 - place * 0.7
+                special = {
+                    fine_tune: (9.0, -4.0),
+                    merged: (8.6, 0.3),
+                    base: (0.0, 0.0),
+                    "placebo": (-0.2, -0.2),
+                }
+                shift = special.get(model, (2.0 - place * 0.7,) * 2)[side == "general"]
                 scores[model] = common + shift + rng.normal(0, 6, queries)
             pools[side].append(scores)
             cells = _paired(models, scores, base, fine_tune)
@@ -121,6 +124,12 @@ KINDS = {
             "legalsum",
         ),
     },
+    "controlled": {
+        "models": ("base", "docs-tuned", "scipy", "uniform", "cocktail", "placebo", "merged"),
+        "fine_tune": "docs-tuned",
+        "targets": ("torch-docs",),
+        "generals": ("scifact", "nfcorpus"),
+    },
     "awkward": {
         "models": ("base", "<script>alert(1)</script>", "a|b", "$x_1$ & \"co\" \x1b[31m'é語'", "merged"),
         "fine_tune": "<script>alert(1)</script>",
@@ -147,7 +156,7 @@ def build_report(kind="usual"):
         comparison = build_comparison(
             models, models[0], fine_tune, "merged", shape["targets"], shape["generals"]
         )
-    names = [name for name in models if name not in ("uniform", "merged")]
+    names = [name for name in models if name not in ("uniform", "cocktail", "placebo", "merged")]
     sources = []
     for place, name in enumerate(names):
         local = place % 2 == 1
@@ -193,6 +202,89 @@ def build_report(kind="usual"):
     )
 
 
+def build_selection(names=("base", "docs-tuned"), *, divergence=True, split=False, lost=(), **changes):
+    """What `front` would find: experts with a gain and a price, mixtures in between."""
+    experts = len(names) - 1
+
+    def price(share):
+        return -0.45 * share**2 if divergence else -6.0 * share**1.5
+
+    def gain(share):
+        return 12.0 * share - 5.5 * share**2
+
+    level, chosen = (0.0, 0.33) if divergence else (48.2, 0.1)
+
+    def candidate(name, weights, share, exact, worth=None):
+        target, general = gain(share) if worth is None else worth, price(share)
+        width = 0.004 if divergence else 0.9
+        first = name == names[0]
+        return Candidate(
+            name,
+            weights,
+            Estimate(63.4 + target, 58.1 + target, 68.2 + target),
+            Estimate(level + general, level + general - width, level + min(general + width, 0.0)),
+            None if first else Estimate(target, target - 1.4, target + 1.6),
+            None if first else Estimate(general, general - width, general + width),
+            exact,
+        )
+
+    def shared(share):
+        return {name: round(share / experts if place else 1 - share, 4) for place, name in enumerate(names)}
+
+    alone = [
+        candidate(name, {other: float(other == name) for other in names}, 0.8 + 0.05 * place, True)
+        for place, name in enumerate(names[1:])
+    ]
+    base = candidate(names[0], {name: float(name == names[0]) for name in names}, 0.0, True)
+    front = tuple(
+        FrontPoint(shared(share), 63.4 + gain(share), level + price(share))
+        for share in np.linspace(0.9, 0, 19).tolist()
+    )
+    settings = {
+        "strategy": "front",
+        "objective": "ndcg_at_10",
+        "measure": "ndcg_at_10",
+        "general_measure": "preservation" if divergence else "ndcg_at_10",
+        "guard": "the base's ranking of embedmerge's own guard text"
+        if divergence
+        else "nDCG@10 on scifact:dev",
+        "floor": "a divergence of at most 0.05 nats from the base"
+        if divergence
+        else "at most 0.5 standard errors below the base",
+        "examples": 400 if split else 64,
+        "guarded": 512,
+        "checked": "split" if split else "cross-validated",
+        "front": front,
+        "candidates": (
+            base,
+            *alone,
+            candidate("uniform", shared(experts / len(names)), experts / len(names), False),
+            candidate("cocktail", shared(0.6), 0.6, False),
+            candidate("placebo", None, 0.02, True, worth=-0.1),
+            candidate("chosen", shared(chosen), chosen, split),
+        ),
+        "as_good": {name: (0.05, 0.4) if place else (0.5, 0.75) for place, name in enumerate(names)},
+        "confirmation": Confirmation(2, 9, 0.31, -0.0021 if divergence else 0.11, 0.00042),
+        "lost": lost,
+        "notes": ("Any weight of docs-tuned between 0.05 and 0.40 is as good as the chosen one.",),
+    }
+    return Selection(**settings | changes)
+
+
+def with_selection(report, **changes):
+    """The same report, its weights chosen by `front`."""
+    names = tuple(report.weights)
+    selection = build_selection(names, **changes)
+    record = dataclasses.replace(
+        report.weighting,
+        strategy="front",
+        parameters={"seed": 0, "guard": {"tasks": [], "budget": 0.05, "floor": 0.5}},
+        selection=selection,
+    )
+    weights = dict(selection.candidates[-1].weights)
+    return dataclasses.replace(report, weighting=record, weights=weights)
+
+
 @pytest.fixture
 def make_report():
     """Builder of reports by kind; KINDS names them."""
@@ -213,3 +305,19 @@ def compared_report(request):
 def make_comparison():
     """Builder of comparisons of any size, as `embedmerge evaluate` would make them too."""
     return build_comparison
+
+
+@pytest.fixture
+def make_selection():
+    """Builder of selections of any number of sources."""
+    return build_selection
+
+
+@pytest.fixture
+def make_chosen():
+    """Builder of reports whose weights were chosen by `front`, by kind and what `build_selection` takes."""
+
+    def make(kind="usual", **changes):
+        return with_selection(build_report(kind), **changes)
+
+    return make

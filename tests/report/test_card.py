@@ -169,3 +169,39 @@ def test_what_was_not_measured_is_said(make_report):
 
 def test_same_bytes(any_report):
     assert render_card(any_report, RECIPE) == render_card(any_report, RECIPE)
+
+
+def test_how_the_weights_were_chosen(make_chosen):
+    report = make_chosen("controlled")
+    text = _card(report).text
+    part = text[text.index("## How the weights") : text.index("## Before and after")]
+    paragraph = part.splitlines()[2]
+    chosen = report.weighting.selection.candidates[-1]
+    assert f"chosen ≈{chosen.target.value:.1f} (+3.4\\* to the base, +2.0 to +5.0)" in paragraph
+    assert f"a divergence of ≈{-chosen.general.value:.3f} nats" in paragraph
+    assert "placebo 63.3" in paragraph
+    assert "cocktail ≈68.6" in paragraph
+    assert "docs-tuned 0.05 to 0.40" in paragraph
+    assert "64 examples" in paragraph
+    assert "test split" not in part
+    assert "- Any weight of docs-tuned" in part
+
+
+def test_test_data_is_confessed(make_chosen):
+    report = make_chosen("usual")
+    record = report.weighting
+    seen = {**record.parameters, "i_know_this_is_test_data": True}
+    report = dataclasses.replace(report, weighting=dataclasses.replace(record, parameters=seen))
+    assert "**They were chosen with `i_know_this_is_test_data`" in _card(report).text
+
+
+def test_a_choice_names_no_path(make_chosen):
+    report = make_chosen("awkward", notes=("/home/ada/x.jsonl: 3 of 9 <b>examples</b> are copies.",))
+    content = render_card(report, RECIPE)
+    assert "/home" not in content
+    assert "&lt;b&gt;examples" in content
+
+
+def test_controls_are_explained(make_report):
+    assert "placebo, the base moved as far" in _card(make_report("controlled")).text
+    assert "placebo" not in _card(make_report("usual")).text

@@ -102,7 +102,11 @@ def test_comparison_cells(compared_report):
 
 
 def test_header_spans_match_the_rows(compared_report):
-    tree = lxml_html.fromstring(render_html(compared_report))
+    _require_even_rows(render_html(compared_report))
+
+
+def _require_even_rows(page):
+    tree = lxml_html.fromstring(page)
     for table in tree.xpath("//table"):
         widths = set()
         for row in table.xpath("./tbody/tr"):
@@ -175,7 +179,10 @@ def test_without_comparison_nothing_is_claimed(make_report):
 
 
 def test_accessible(any_report):
-    page = render_html(any_report)
+    _require_accessible(render_html(any_report))
+
+
+def _require_accessible(page):
     tree = lxml_html.fromstring(page)
     assert tree.get("lang") == "en"
     assert tree.xpath("//meta[@name='viewport']")
@@ -207,3 +214,84 @@ def test_contrast_of_text(make_report):
 def test_the_code_on_the_page_compiles(make_report):
     [code] = lxml_html.fromstring(render_html(make_report("usual"))).xpath("//pre/code")
     compile(code.text_content(), "report", "exec")
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice"),
+    [
+        ("usual", {"split": True}),
+        ("awkward", {}),
+        ("controlled", {"divergence": False}),
+        ("many", {"divergence": False, "split": True}),
+        ("no-comparison", {}),
+    ],
+)
+def test_a_choice_is_well_formed_and_accessible(make_chosen, kind, choice):
+    page = render_html(make_chosen(kind, **choice))
+    parser = _parsed(page)
+    assert not {"script", "link", "img", "iframe"} & set(parser.seen)
+    _require_even_rows(page)
+    _require_accessible(page)
+    ids = [value for _, name, value in parser.values if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_candidates_with_a_divergence(make_chosen):
+    report = make_chosen("controlled")
+    rows = {row[0].split()[0]: row[1:] for row in _rows(render_html(report), "candidates")}
+    assert list(rows) == ["base", "docs-tuned", "scipy", "uniform", "cocktail", "placebo", "chosen"]
+    assert rows["base"] == ["alone", "63.4 58.1 to 68.2", "—", "0.000"]
+    chosen = report.weighting.selection.candidates[-1]
+    assert rows["chosen"] == [
+        "base 0.670, docs-tuned 0.165, scipy 0.165",
+        f"≈{chosen.target.value:.1f} {chosen.target.low:.1f} to {chosen.target.high:.1f}",
+        f"+{chosen.target_to_base.value:.1f}* +2.0 to +5.0",
+        f"≈{-chosen.general.value:.3f} {-chosen.general.high:.3f} to {-chosen.general.low:.3f}",
+    ]
+    assert rows["placebo"][0] == "a random step from the base"
+    assert rows["uniform"][0] == "1/3 each"
+    text = _text(lxml_html.fromstring(render_html(report)))
+    assert "less is better" in text
+    assert "cross-validated" in text
+
+
+def test_candidates_with_guard_tasks(make_chosen):
+    report = make_chosen("controlled", divergence=False, split=True)
+    rows = {row[0].split()[0]: row for row in _rows(render_html(report), "candidates")}
+    assert rows["chosen"][2].startswith("64.5")  # really encoded, on the half that had no say
+    assert rows["docs-tuned"][-1] == "−4.3* −5.2 to −3.4"
+    assert "divergence" not in _text(lxml_html.fromstring(render_html(report)))
+
+
+def test_tracks_of_weights_that_are_as_good(make_chosen):
+    report = make_chosen("controlled")
+    page = render_html(report)
+    rows = _rows(page, "as-good")
+    assert [row[:3] for row in rows] == [
+        ["base", "0.670", "0.50 to 0.75"],
+        ["docs-tuned", "0.165", "0.05 to 0.40"],
+        ["scipy", "0.165", "0.05 to 0.40"],
+    ]
+    [first, *_] = lxml_html.fromstring(page).xpath("//table[@id='as-good']//span[contains(@class, 'range')]")
+    assert first.get("style") == "left: 50.0%; width: 25.0%"
+
+
+def test_tracks_widen_with_negative_weights(make_chosen):
+    report = make_chosen("no-comparison", as_good={"base": (0.5, 1.5), "docs-tuned": (-0.5, 0.5)})
+    [first, second] = lxml_html.fromstring(render_html(report)).xpath("//span[contains(@class, 'range')]")
+    assert first.get("style") == "left: 50.0%; width: 50.0%"
+    assert second.get("style") == "left: 0.0%; width: 50.0%"
+
+
+def test_only_a_choice_has_its_section(make_report, make_chosen):
+    assert "How the weights were chosen" not in render_html(make_report("usual"))
+    page = render_html(make_chosen("usual"))
+    assert page.count("How the weights were chosen") == 1
+    assert page.count("<svg") == 2
+
+
+def test_controls_are_tagged_nowhere_and_explained_once(make_report):
+    text = _text(lxml_html.fromstring(render_html(make_report("controlled"))))
+    assert text.count("LM-Cocktail's rule on the same examples") == 1
+    assert "diamond: uniform; plus: cocktail; cross: placebo" in text
+    assert "placebo" not in _text(lxml_html.fromstring(render_html(make_report("usual"))))

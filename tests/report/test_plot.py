@@ -6,7 +6,8 @@ import pytest
 from lxml import etree
 
 from embedmerge.evaluation.compare import Cell
-from embedmerge.report import plot
+from embedmerge.report import figure, marks, plot
+from embedmerge.report.marks import Mark
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -16,7 +17,7 @@ def _tree(comparison):
 
 
 def _kinds_with_both_sides():
-    return ["usual", "no-fine-tune", "many", "awkward"]
+    return ["usual", "no-fine-tune", "many", "awkward", "controlled"]
 
 
 @pytest.mark.parametrize("kind", _kinds_with_both_sides())
@@ -52,18 +53,18 @@ def test_points_lie_where_the_scores_say(make_report):
 @pytest.mark.parametrize("kind", _kinds_with_both_sides())
 def test_labels_keep_clear_of_each_other(make_report, monkeypatch, kind):
     taken = []
-    best = plot._best
+    best = marks._best
 
     def recorded(choices, frame, boxes, lines):
         box = best(choices, frame, boxes, lines)
         taken.append((box, list(boxes), frame))
         return box
 
-    monkeypatch.setattr(plot, "_best", recorded)
+    monkeypatch.setattr(marks, "_best", recorded)
     plot.tradeoff_svg(make_report(kind).comparison)
     for box, others, frame in taken:
-        assert plot._inside(box, frame)
-        assert not any(plot.Bbox.intersection(box, other) for other in others)
+        assert box.within(frame)
+        assert not any(box.shared(other) for other in others)
 
 
 def test_labels_of_equal_models_are_told_apart(make_comparison, monkeypatch):
@@ -71,15 +72,15 @@ def test_labels_of_equal_models_are_told_apart(make_comparison, monkeypatch):
     for means in comparison.means.values():
         means["same"] = means["base"]
     placed = []
-    best = plot._best
-    monkeypatch.setattr(plot, "_best", lambda *args: placed.append(best(*args)) or placed[-1])
+    best = marks._best
+    monkeypatch.setattr(marks, "_best", lambda *args: placed.append(best(*args)) or placed[-1])
     plot.tradeoff_svg(comparison)
-    assert plot.Bbox.intersection(*placed) is None
+    assert not placed[0].shared(placed[1])
 
 
 def test_the_page_decides_the_colours(make_report):
     svg = plot.tradeoff_svg(make_report("usual").comparison)
-    assert plot.INK not in svg
+    assert figure.INK not in svg
     assert svg.count("currentColor") > 10
     assert "#000000" not in svg
     assert "#ffffff" not in svg
@@ -110,17 +111,18 @@ def test_names_are_no_formulas(make_report):
 
 def test_front_holds_the_points_no_other_beats():
     points = [
-        plot._Point(name, "", x, y)
+        Mark(name, "", x, y)
         for name, x, y in [("a", 1, 9), ("b", 5, 8), ("c", 4, 7), ("d", 6, 2), ("e", 6, 1), ("f", 0, 9)]
     ]
     assert [point.name for point in plot._front(points)] == ["a", "b", "d"]
 
 
 def test_shapes_differ():
-    assert len(set(plot._MARKERS.values())) == len(plot._MARKERS) == len(set(plot._COLOURS.values()))
+    looks = marks.LOOKS.values()
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == len(looks)
 
 
-@pytest.mark.parametrize("colour", plot._COLOURS.values())
+@pytest.mark.parametrize("colour", [look.colour for look in marks.LOOKS.values()])
 def test_colours_show_on_both_pages(colour):
     def luminance(text):
         parts = [int(text[place : place + 2], 16) / 255 for place in (1, 3, 5)]
@@ -135,6 +137,19 @@ def test_colours_show_on_both_pages(colour):
 
     assert contrast(colour, "#ffffff") >= 3
     assert contrast(colour, "#14171b") >= 3
+
+
+def test_controls_have_shapes_of_their_own(make_report):
+    kinds = {mark.name: mark.kind for mark in plot._marks(make_report("controlled").comparison)}
+    assert kinds == {
+        "base": "base",
+        "docs-tuned": "fine-tune",
+        "scipy": "",
+        "uniform": "uniform",
+        "cocktail": "cocktail",
+        "placebo": "placebo",
+        "merged": "merged",
+    }
 
 
 def test_nothing_to_draw(make_report):

@@ -16,6 +16,16 @@ def test_round_trip_through_text(any_report):
     assert from_json(json.loads(text)) == any_report
 
 
+@pytest.mark.parametrize("divergence", [True, False])
+def test_round_trip_with_a_selection(make_chosen, divergence):
+    report = make_chosen(divergence=divergence)
+    read = from_json(json.loads(json.dumps(to_json(report), allow_nan=False)))
+    found, kept = read.weighting.selection, report.weighting.selection
+    assert [candidate.name for candidate in found.candidates] == [row.name for row in kept.candidates]
+    assert found.front[0].general == pytest.approx(kept.front[0].general, abs=1e-6)
+    assert found.as_good == kept.as_good
+
+
 def test_keys_stand_as_the_dataclasses_declare_them(make_report):
     report = make_report()
     data = to_json(report)

@@ -7,8 +7,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from embedmerge.merging.coefficients import Coefficients
 from embedmerge.report import wording
-from embedmerge.report.terminal import comparison_table, print_comparison, print_report
+from embedmerge.report.terminal import comparison_table, print_comparison, print_report, print_selection
+from embedmerge.weighting.strategy import Choice
 
 WIDTHS = (80, 120)
 
@@ -158,3 +160,96 @@ def test_table_for_other_layouts(make_report):
     console = Console(file=io.StringIO(), width=200)
     console.print(comparison_table(comparison, width=80))
     assert max(len(line.rstrip()) for line in console.file.getvalue().splitlines()) <= 80
+
+
+def _choice(selection, losses=True):
+    names = list(selection.as_good)
+    means = {name: 1.5 - 0.1 * place for place, name in enumerate(names)} if losses else {}
+    weights = selection.candidates[-1].weights
+    return Choice(Coefficients(weights), means, dict.fromkeys(means, 0.123), selection)
+
+
+def _names(number):
+    return ("base", *(f"bge-base-expert-number-{place}" for place in range(1, number)))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("sources", [2, 5, 9])
+@pytest.mark.parametrize("divergence", [True, False])
+def test_a_choice_fits_with_every_number(make_selection, width, sources, divergence):
+    selection = make_selection(_names(sources), divergence=divergence)
+    text = _printed(print_selection, _choice(selection), width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    words = set(text.split())
+    for candidate in selection.candidates:
+        mark = "" if candidate.exact else "≈"
+        assert f"{mark}{candidate.target.value:.1f}" in words
+        general = candidate.general.value
+        assert mark + (f"{-general + 0.0:.3f}" if divergence else f"{general:.1f}") in words
+    for weight in selection.candidates[-1].weights.values():
+        assert f"{weight:.3f}" in words
+    assert "0.05 to 0.40" in text
+
+
+def test_candidates_in_one_table_at_80_columns(make_selection):
+    for divergence in (True, False):
+        text = _printed(print_selection, _choice(make_selection(divergence=divergence)), 80)
+        assert text.count("candidate") - text.count("candidates") == 1
+
+
+def test_a_choice_says_what_is_as_good_and_how_it_was_made(make_selection):
+    selection = make_selection()
+    text = " ".join(_printed(print_selection, _choice(selection), 120).split())
+    assert "docs-tuned 0.330 0.05 to 0.40 1.400 ± 0.123" in text
+    assert "Strategy front took the best nDCG@10 on 64 examples" in text
+    assert "cross-validated" in text
+    assert "0.31 points worse than expected on the target" in text
+    assert "Notes • Any weight of docs-tuned" in text
+
+
+def test_a_choice_without_a_selection_is_weights_and_losses():
+    choice = Choice(Coefficients({"base": 0.25, "legal": 0.75}), {"base": 1.5, "legal": 1.1})
+    lines = [line.split() for line in _printed(print_selection, choice, 80).splitlines()]
+    assert lines == [
+        ["source", "weight", "loss"],
+        ["base", "0.250", "1.500", "████"],
+        ["legal", "0.750", "1.100", "█" * 12],
+    ]
+    given = Choice(Coefficients({"base": 0.25, "legal": 0.75}))
+    assert _printed(print_selection, given, 80).split() == [
+        "base",
+        "0.250",
+        "█" * 8,
+        "legal",
+        "0.750",
+        "█" * 24,
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kind", ["usual", "awkward", "controlled", "no-comparison"])
+def test_a_report_with_a_choice(make_chosen, kind, width):
+    report = make_chosen(kind)
+    text = _printed(print_report, report, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "0.05 to 0.40" in text
+    assert "Strategy front took" in text
+    assert "Any weight of docs-tuned" in text
+    assert ("candidate" in text) == (report.comparison is None)
+
+
+def test_a_choice_on_a_terminal_without_unicode(make_selection):
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding="ascii", newline="\n"), width=80)
+    print_selection(_choice(make_selection()), console)
+    console.file.flush()
+    text = raw.getvalue().decode("ascii")
+    assert "~66.8" in text
+    assert "?" not in text
+
+
+def test_controls_are_explained_below_the_tables(make_report):
+    text = " ".join(_printed(print_report, make_report("controlled"), 80).split())
+    assert "placebo, the base moved as far in a random direction." in text
+    assert "placebo" not in _printed(print_report, make_report("usual"), 80)

@@ -44,3 +44,23 @@ def test_roles_and_names(make_comparison):
     comparison = make_comparison(["base", "docs", "peer", "merged"], "base", "docs", "merged", ["t"], [])
     names = [wording.named(comparison, model) for model in comparison.models]
     assert names == ["base", "docs (fine-tune)", "peer", "merged"]
+
+
+def test_controls_are_named_beside_a_merged_model_only(make_report, make_comparison):
+    comparison = make_report("controlled").comparison
+    assert list(wording.controls(comparison)) == ["uniform", "cocktail", "placebo"]
+    assert list(wording.controls(make_report("usual").comparison)) == ["uniform"]
+    given = make_comparison(["base", "cocktail"], "base", None, None, ["t"], [])
+    assert wording.controls(given) == {}
+    assert wording.kind(given, "cocktail") == ""
+    named_so = make_comparison(["base", "uniform", "merged"], "base", "uniform", "merged", ["t"], [])
+    assert wording.controls(named_so) == {}
+    assert wording.kind(named_so, "uniform") == "fine-tune"
+
+
+def test_controls_are_explained(make_report):
+    said = wording.explained(wording.controls(make_report("controlled").comparison))
+    assert said.startswith(
+        "Controls: uniform, the plain average of all sources; cocktail, LM-Cocktail's rule"
+    )
+    assert wording.explained({}) == ""

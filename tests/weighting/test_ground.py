@@ -82,9 +82,9 @@ def test_dot_products_rank_by_length_too() -> None:
 
 
 def test_retrieval_is_valued_in_points_and_losses_in_negated_nats() -> None:
-    settled = Retrieval(
-        "made", Pool(("q",), ("a", "b", "c"), ({0: 1},), ((1, 2),)), temperature=0.5
-    ).settle([(vectors(0, 1), vectors(1, 3))])
+    settled = Retrieval("made", Pool(("q",), ("a", "b", "c"), ({0: 1},), ((1, 2),)), temperature=0.5).settle(
+        [(vectors(0, 1), vectors(1, 3))]
+    )
     scores = torch.tensor([[[0.2, 0.4, 0.1]]])
     assert float(settled.values(scores, scores, "ndcg_at_10")) == pytest.approx(100 / np.log2(3))
     assert float(settled.values(scores, scores, "recall_at_100")) == 100

@@ -64,9 +64,7 @@ def split(mesh: Mesh, weights: np.ndarray) -> Mesh:
 def test_a_quadratic_function_is_met_everywhere_in_the_simplex(number: int, seed: int) -> None:
     weights = np.random.default_rng(seed).dirichlet(np.ones(number), 30)
     function = quadratic(number, seed)
-    np.testing.assert_allclose(
-        approximated(curved(number), function, weights), function(weights), atol=1e-10
-    )
+    np.testing.assert_allclose(approximated(curved(number), function, weights), function(weights), atol=1e-10)
 
 
 @given(sources, seeds)

@@ -78,11 +78,7 @@ values = st.integers(0, 6).map(float)
 def test_undominated_points_are_those_that_none_beats(points: list[tuple[float, float]]) -> None:
     first, second = (np.array(side) for side in zip(*points, strict=True))
     found = undominated(first, second)
-    wanted = {
-        (x, y)
-        for x, y in points
-        if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)
-    }
+    wanted = {(x, y) for x, y in points if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)}
     assert {points[place] for place in found} == wanted
     assert len(found) == len(wanted)  # of equal points one is enough
     assert (np.diff(first[found]) < 0).all()

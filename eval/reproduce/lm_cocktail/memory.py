@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from embedmerge.retrieval.encoder import Encoder
 from embedmerge.weighting.trial import Trials
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.mixture import Mixture
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
     from embedmerge.sources import Source
 
     Float32 = NDArray[np.float32]
@@ -49,7 +48,7 @@ class Remembering:
 class RememberingTrials(Trials):
     """Trials whose encoders share one memory."""
 
-    memory: Memory = {}
+    memory: ClassVar[Memory] = {}
 
     def of_source(self, source: Source, settings: EncodingSettings | None = None) -> Encoder:
         """The encoder of a source."""

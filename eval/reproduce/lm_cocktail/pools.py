@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from embedmerge.retrieval.encoder import Encoder
 
-ROWS = 250
+ROWS = 160
 NEGATIVES = 7
 MINED_FROM = 1500  # documents of the train split that negatives are mined from
 SIZES = (5, 20, 100)

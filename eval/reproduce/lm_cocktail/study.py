@@ -2,7 +2,8 @@
 
     python eval/reproduce/lm_cocktail/study.py STAGE --work FOLDER --data-dir FOLDER
 
-Stages, each resumable: tune, encode, calibrate, choose, encode-tests, test; `all` runs them in turn.
+Stages, each resumable: tune, encode, calibrate, choose, encode-tests, test,
+fronts, tables; `all` runs them in turn.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from calibrate import calibrate
 from choose import choose
 from domains import OTHERS, TARGETS, Size, tested_queries, write_test
 from experts import tune_experts
+from fronts import fronts
 from memory import RememberingTrials
 from pools import read_pool, write_pool
+from tables import tables
 from testing import test
 
 from embedmerge.demo.assets import embedded_base
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from embedmerge.sources import Source
 
 SETTINGS = EncodingSettings(precision="auto", max_seq_length=128)
-FULL, SMALL = Size(queries=150, documents=900), Size(queries=40, documents=200)
+FULL, SMALL = Size(queries=120, documents=500), Size(queries=40, documents=200)
 
 
 class Study:
@@ -140,6 +143,8 @@ STAGES = {
     "choose": choose,
     "encode-tests": encode_tests,
     "test": test,
+    "fronts": fronts,
+    "tables": tables,
 }
 
 if __name__ == "__main__":

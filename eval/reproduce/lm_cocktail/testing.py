@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from choose import read_choices
 from domains import TARGETS
+from tables import key_of
 
 from embedmerge.atomic import write_json
 from embedmerge.weighting.ground import Retrieval
@@ -68,8 +69,7 @@ def test(study: Study) -> None:
     write_json(study.work / "scores.json", record)
     for choice in choices:
         if choice["seed"] == 0 and choice["examples"] in (0, 5, 20):
-            key = "-".join(f"{name}{weight:g}" for name, weight in choice["weights"].items() if weight)
-            path = study.work / "true" / f"{key}.json"
+            path = study.work / "true" / f"{key_of(choice['weights'])}.json"
             if not path.exists():
                 write_json(path, {"scores": tests.true_scores(choice["weights"]).tolist()})
                 print(choice["target"], choice["row"], choice["examples"], flush=True)
