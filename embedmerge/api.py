@@ -17,6 +17,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.registry import method as find_method
+from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES, Mixture, write_mixture
 from embedmerge.sources import SourceSpec, distinct_names, open_sources
 from embedmerge.statistics.of_sources import gather
@@ -198,6 +199,10 @@ def weigh(
     strategy: Strategy,
     settings: EncodingSettings | None = None,
     progress: Progress | None = None,
+    *,
+    method: MethodChoice | None = None,
+    texts: Path | None = None,
+    journal: Path | None = None,
 ) -> Choice:
     """Choose one weight per source.
 
@@ -213,17 +218,29 @@ def weigh(
         strategy: How; carries its examples file.
         settings: How texts are encoded.
         progress: Called with a label, texts done and texts in all.
+        method: How the mixture will be merged; linear where None.
+        texts: Unlabelled text for a method that needs statistics.
+        journal: File in which a search notes what it has tried, so that it can go on.
 
     Raises:
         EmbedmergeError: Bad examples, or sources that must not be merged.
     """
     from embedmerge.weighting.examples import ExampleSet, read_examples
 
-    strategy.require_consistent([spec.name for spec in sources])
+    names = [spec.name for spec in sources]
+    strategy.require_consistent(names, method)
+    arithmetic = Arithmetic.of(
+        method.name if method else "linear",
+        method.parameters if method else {},
+        Coefficients.uniform(names),
+    )
+    read = texts_for(arithmetic, texts)
     file = strategy.examples_file
     examples = read_examples(file, test_data=strategy.may_see_test_data) if file else ExampleSet([])
     opened, _ = open_sources(sources)
-    return choose(opened, strategy, examples, settings, progress=progress)
+    return choose(
+        opened, strategy, examples, settings, method=method, texts=read, journal=journal, progress=progress
+    )
 
 
 def choose(

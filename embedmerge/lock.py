@@ -59,6 +59,7 @@ def lock(
             for source in sources
         ],
         "examples": _content(examples) if examples.examples else None,
+        "weighting_reads": recipe.weighting.reads() or None,
         "texts": {"number": len(texts), "sha256": texts_sha256(texts)} if texts else None,
         "tasks": [
             {"name": task.name, "split": task.split, "side": task.side, "content": task.content}

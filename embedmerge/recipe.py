@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RESERVED = ("uniform", "cocktail", "placebo", "merged")
+RESERVED = ("uniform", "cocktail", "placebo", "chosen", "merged")
 COPY = "configs/ has recipes to copy"
 
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from embedmerge.mixture import Written
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
+    from embedmerge.weighting.strategy import Strategy
 
 
 class Watcher(Protocol):
@@ -125,11 +126,18 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     suite = read_suite(Path(named.suite)) if named.suite else type(named)()
     names = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
     tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
-    refuse_evaluated(examples.examples, {task.name: task.queries for task in tasks}, allowed=may)
+    _require_untested(recipe.weighting, examples, tasks)
     require_all_finite(sources)
     doubts = require_one_base([source.checkpoint for source in sources])
     notes = (*map(str, (*warnings, *doubts)), *(note for task in tasks for note in task.notes))
     return Opened(recipe, sources, examples, tasks, notes, texts)
+
+
+def _require_untested(weighting: Strategy, examples: ExampleSet, tasks: Sequence[Task]) -> None:
+    evaluated = {task.name: task.queries for task in tasks}
+    if not weighting.may_see_test_data:
+        refuse_evaluated("examples", (example.query for example in examples.examples), evaluated)
+    weighting.require_untested(evaluated)
 
 
 def _texts(recipe: Recipe) -> list[Text]:

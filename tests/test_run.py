@@ -318,3 +318,60 @@ def test_qrels_that_name_unknown_documents_are_reported(
     odd_recipe = parse_recipe({**recipe.model_dump(), "evaluation": {"target": [str(odd)]}})
     report = run_recipe(odd_recipe, tmp_path / "run")
     assert "odd:test: 1 qrels name documents that the corpus has not; left out" in report.notes
+
+
+def front_recipe(recipe_file: Path, tmp_path: Path, **weighting: object) -> Path:
+    content = yaml.safe_load(recipe_file.read_text())
+    content["weighting"] = {"examples": content["weighting"]["examples"], **weighting}
+    path = tmp_path / "front.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_without_a_strategy_the_front_is_drawn_and_kept_in_the_report(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    path = front_recipe(recipe_file, tmp_path, guard={"most": 32})
+    report = run_recipe(load_recipe(path), tmp_path / "run")
+    selection = report.weighting.selection
+    assert (report.weighting.strategy, selection.strategy, selection.examples) == ("front", "front", 12)
+    assert report.weights == next(each.weights for each in selection.candidates if each.name == "chosen")
+    assert list(report.comparison.models) == [
+        "base",
+        "expert",
+        "peer",
+        "uniform",
+        "cocktail",
+        "placebo",
+        "merged",
+    ]
+    again = run_recipe(load_recipe(path), tmp_path / "run")
+    assert again.weighting.selection == selection
+    assert "How the weights were chosen" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_lock_holds_the_content_of_the_guard(recipe_file: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "guard.txt"
+    texts.write_text("\n".join(f"bank loan number {row}" for row in range(20)))
+    path = front_recipe(recipe_file, tmp_path, guard={"text": str(texts)})
+    run_recipe(load_recipe(path), tmp_path / "run")
+    texts.write_text("\n".join(f"river tree number {row}" for row in range(20)))
+    with pytest.raises(EmbedmergeError, match="holds a run of another recipe"):
+        run_recipe(load_recipe(path), tmp_path / "run")
+
+
+def test_what_is_chosen_on_is_not_evaluated_on(
+    recipe_file: Path, tmp_path: Path, collection: Path, general_collection: Path
+) -> None:
+    evaluated = collection / "queries.jsonl"
+    query = json.loads(evaluated.read_text().splitlines()[0])["text"]
+    path = front_recipe(recipe_file, tmp_path, guard={"tasks": [f"{general_collection}:test"]})
+    with pytest.raises(EmbedmergeError, match="a test split"):
+        run_recipe(load_recipe(path), tmp_path / "run")
+    examples = tmp_path / "mine.jsonl"
+    examples.write_text(json.dumps({"query": query, "pos": ["a bank"], "neg": ["a river"]}) + "\n")
+    for strategy in ("front", "cocktail"):
+        path = front_recipe(recipe_file, tmp_path, strategy=strategy, examples=str(examples))
+        with pytest.raises(EmbedmergeError, match="examples: 1 of its queries are evaluated on in animals"):
+            run_recipe(load_recipe(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

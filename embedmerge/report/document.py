@@ -36,7 +36,7 @@ class WeightingRecord:
     """How the weights were chosen.
 
     Attributes:
-        strategy: `explicit`, `cocktail` or `uniform`.
+        strategy: As a recipe names it.
         parameters: The strategy's parameters with every default filled in.
         examples: Number of examples used, 0 where the strategy needs none.
         losses: Mean loss of each source on the examples; empty where none was computed.

@@ -94,7 +94,12 @@ class _Account:
         places = undominated(target, general)
         shown = places[np.unique(np.linspace(0, len(places) - 1, FRONT_POINTS).round().astype(int))]
         return tuple(
-            FrontPoint(self._named(self._options.weights[place]), float(target[place]), float(general[place]))
+            FrontPoint(
+                self._named(self._options.weights[place]),
+                float(target[place]),
+                float(general[place]),
+                {name: float(values[place]) for name, values in self._options.parameters.items()} or None,
+            )
             for place in shown
         )
 
@@ -214,7 +219,9 @@ class _Account:
         for source in survey.evidence.sources:
             if source.role == "target" and losses[source.name] < LEARNT_BY_HEART < losses[self._names[0]] / 4:
                 yield f"{source.name} has next to no loss on the examples; were they held out from tuning?"
-        if not self._chosen.holds:
+        if not self._chosen.above:
+            yield f"The choice is below the guard's floor ({survey.strategy.guard.described_floor})."
+        if not self._chosen.near:
             yield (
                 f"After {confirmation.rounds} rounds the choice is still off what was expected of it: by "
                 f"{abs(confirmation.target):.2f} on the target, {abs(confirmation.general):.3f} on the guard."

@@ -32,8 +32,32 @@ FEWEST = 8  # held-out examples, below which their standard error says little
 UNITS: dict[Measure, str] = {
     "ndcg_at_10": "points of nDCG@10",
     "recall_at_100": "points of recall@100",
-    "loss": "nats of loss",
+    "loss": "nats less of loss",
 }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean paired difference of weights by block to one weight for all.
+
+    Attributes:
+        value: The mean, higher being better.
+        error: Its standard error.
+        measure: What was measured.
+    """
+
+    value: float
+    error: float
+    measure: Measure
+
+    @property
+    def words(self) -> str:
+        """For reports.
+
+        >>> Difference(1.24, 0.5, "ndcg_at_10").words
+        '1.240 ± 0.500 points of nDCG@10'
+        """
+        return f"{self.value:.3f} ± {self.error:.3f} {UNITS[self.measure]}"
 
 
 @dataclass(frozen=True)
@@ -41,23 +65,22 @@ class Comparison:
     """Weights by block beside one weight for all, on the same held-out examples.
 
     Attributes:
-        gain: Mean paired difference in the objective.
-        error: Its standard error.
+        objective: Difference in what is maximised.
+        retrieval: Difference in what is reported, the same where that is maximised.
         held_out: Number of examples.
         above_floor: Whether weights by block keep general quality.
-        unit: Of the difference.
     """
 
-    gain: float
-    error: float
+    objective: Difference
+    retrieval: Difference
     held_out: int
     above_floor: bool
-    unit: str
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain is more than a standard error."""
-        return self.gain > self.error + NOISE
+        """Whether the objective gains, and retrieval does not lose, more than a standard error."""
+        gained = self.objective.value > self.objective.error + NOISE
+        return gained and self.retrieval.value >= -self.retrieval.error - NOISE
 
     @property
     def is_won(self) -> bool:
@@ -68,22 +91,23 @@ class Comparison:
     def note(self) -> str:
         """What came of it, in words.
 
-        >>> Comparison(1.24, 0.5, 40, True, "points of nDCG@10").note
-        'Weights by block were learned and beat one weight for all on 40 held-out examples by 1.240 ± 0.500
-        points of nDCG@10; taken.'
+        >>> loss, points = Difference(0.12, 0.05, "loss"), Difference(0.4, 0.9, "ndcg_at_10")
+        >>> Comparison(loss, points, 40, above_floor=True).note
+        'Weights by block were learned and beat one weight for all on 40 held-out examples by 0.120 ± 0.050
+        nats less of loss, 0.400 ± 0.900 points of nDCG@10; taken.'
         """
-        measured = f"{self.gain:.3f} ± {self.error:.3f} {self.unit}"
+        found = ", ".join(dict.fromkeys([self.objective.words, self.retrieval.words]))
         rival = f"one weight for all on {self.held_out} held-out examples"
         if self.is_won:
-            return f"Weights by block were learned and beat {rival} by {measured}; taken."
+            return f"Weights by block were learned and beat {rival} by {found}; taken."
         if self.is_better:
             return (
-                f"Weights by block were learned and beat {rival} by {measured}, but general quality "
-                "fell below the floor; one weight for all was kept."
+                f"Weights by block were learned and beat {rival} by {found}, but general quality fell below "
+                "the floor; one weight for all was kept."
             )
         return (
-            f"Weights by block were learned and did not beat {rival} by more than a standard error "
-            f"({measured}); one weight for all was kept."
+            f"Weights by block were learned and did not beat {rival} by more than a standard error without "
+            f"loss of retrieval ({found}); one weight for all was kept."
         )
 
 
@@ -165,17 +189,20 @@ class Contest:
 
     def _compared(self, embedded: list[Embedded]) -> Comparison:
         survey = self._survey
-        rival = survey.landscape.judged(survey.landscape.merged(self.weights), survey.objective)
-        own = survey.landscape.judged(embedded, survey.objective)
-        both = Side(np.vstack([rival.target.values, own.target.values]), own.target.groups)
-        gain = Gain.on_the_first(both.of_rows(self._held_out[0]))
+        rival = survey.landscape.merged(self.weights)
         return Comparison(
-            float(gain.means[0]),
-            float(gain.errors[0]),
+            self._difference(embedded, rival, survey.objective),
+            self._difference(embedded, rival, survey.reported),
             len(self._held_out[0]),
-            self._keeps_floor(own),
-            UNITS[survey.objective],
+            self._keeps_floor(survey.landscape.judged(embedded, survey.objective)),
         )
+
+    def _difference(self, own: list[Embedded], rival: list[Embedded], measure: Measure) -> Difference:
+        """On the held-out examples."""
+        first, second = (self._survey.landscape.judged(each, measure).target for each in (rival, own))
+        both = Side(np.vstack([first.values, second.values]), first.groups)
+        gain = Gain.on_the_first(both.of_rows(self._held_out[0]))
+        return Difference(float(gain.means[0]), float(gain.errors[0]), measure)
 
     def _keeps_floor(self, quality: Quality) -> bool:
         """Whether general quality is above the floor, on the queries on which the front's had to be."""

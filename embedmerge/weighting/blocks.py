@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from embedmerge.errors import EmbedmergeError, nearest
-from embedmerge.statistics.text import load_texts
+from embedmerge.statistics.text import load_texts, texts_sha256
 from embedmerge.weighting.front import Front
 from embedmerge.weighting.projection import within
 
@@ -61,7 +61,7 @@ class Blocks(Front):
     batch_size: int = Field(default=32, ge=2)
     negatives: int = Field(default=2, ge=1)
     pull: float = Field(default=0.05, ge=0)
-    guard_weight: float = Field(default=1.0, ge=0)
+    guard_weight: float = Field(default=5.0, ge=0)
     texts: dict[str, str] | None = Field(default=None, min_length=1)
     similarity_weight: float = Field(default=1.0, ge=0)
 
@@ -90,6 +90,11 @@ class Blocks(Front):
             return contest.kept(contest.obstacle)
         return contest.decided(self._by_block(survey, contest, texts))
 
+    def reads(self) -> dict[str, str]:
+        """Digests of guard and texts."""
+        texts = {f"texts.{name}": texts_sha256(texts) for name, texts in self._texts().items()}
+        return {**super().reads(), **texts}
+
     def _texts(self) -> dict[str, list[Text]]:
         return {
             name: load_texts(Path(file).expanduser(), MOST_TEXTS, self.seed)
@@ -107,7 +112,7 @@ class Blocks(Front):
             survey.landscape.mixture(contest.weights).arithmetic.modifiers,
         )
         terms = self._terms(survey, contest, texts)
-        progress = evidence.trials._progress
+        progress = evidence.trials.progress
         learned = self.learned(
             forward, terms, contest.weights[experts], partial(progress, LABEL) if progress else None
         )

@@ -46,6 +46,7 @@ class Cocktail(Strategy):
         target_share: Weight of the fine-tune, or None to let its loss decide.
         reference: Reproduce LM_Cocktail 0.0.4: CLS pooling, no prompts, temperature 5, 7 negatives,
             candidates of batches of 2.
+        i_know_this_is_test_data: Whether the examples may come from a test split.
     """
 
     strategy: Literal["cocktail"] = "cocktail"
@@ -56,6 +57,7 @@ class Cocktail(Strategy):
     seed: int = 0
     target_share: float | None = Field(default=None, ge=0, le=1)
     reference: bool = False
+    i_know_this_is_test_data: bool = False
 
     @model_validator(mode="after")
     def _reference_defaults(self) -> Cocktail:
@@ -71,6 +73,11 @@ class Cocktail(Strategy):
     def examples_file(self) -> str | None:
         """The file with the rows the losses are computed on."""
         return self.examples
+
+    @property
+    def may_see_test_data(self) -> bool:
+        """Whether the user has said so."""
+        return self.i_know_this_is_test_data
 
     def choose(self, evidence: Evidence) -> Choice:
         """Encode the examples with every source and turn the losses into weights.

@@ -88,27 +88,23 @@ def refuse_test_split(named: str, split: str, *, allowed: bool) -> None:
         raise EmbedmergeError(msg)
 
 
-def refuse_evaluated(
-    examples: Sequence[Example], evaluated: Mapping[str, Iterable[str]], *, allowed: bool
-) -> None:
-    """Refuse examples whose queries are also evaluated on.
+def refuse_evaluated(setting: str, queries: Iterable[str], evaluated: Mapping[str, Iterable[str]]) -> None:
+    """Refuse to choose on queries that are also evaluated on.
 
     Args:
-        examples: What weights are chosen on.
+        setting: Where the queries come from, for the error.
+        queries: What weights are chosen on.
         evaluated: Queries of each task, by the task's name.
-        allowed: Whether that is known and wanted.
 
     Raises:
         EmbedmergeError: Some are.
     """
-    chosen_on = {" ".join(example.query.lower().split()) for example in examples}
-    for name, queries in evaluated.items():
-        both = chosen_on & {" ".join(query.lower().split()) for query in queries}
-        if both and not allowed:
-            msg = (
-                f"examples: {len(both)} of their queries are evaluated on in {name}, such as "
-                f"{min(both)[:60]!r}; leave them out of one, or say --i-know-this-is-test-data"
-            )
+    chosen_on = {" ".join(query.lower().split()) for query in queries}
+    for name, asked in evaluated.items():
+        both = chosen_on & {" ".join(query.lower().split()) for query in asked}
+        if both:
+            found = f"{len(both)} of its queries are evaluated on in {name}, such as {min(both)[:60]!r}"
+            msg = f"{setting}: {found}; leave them out of one, or say --i-know-this-is-test-data"
             raise EmbedmergeError(msg)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Float64 = NDArray[np.float64]
 
-ROUNDS = ((0.1, 1500), (0.05, 1500), (0.02, 1500))  # step and number of draws around the front
+ROUNDS = ((0.1, 500), (0.05, 500), (0.02, 500))  # step and number of draws around the front
 NEAREST = 200  # points of a front that draws start from
 
 

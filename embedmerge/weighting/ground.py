@@ -43,6 +43,10 @@ class Ground(Protocol):
     def passages(self) -> Sequence[str]:
         """Texts that get its document prompt."""
 
+    @property
+    def labels(self) -> Sequence[dict[int, int]]:
+        """For each query, row of a relevant passage -> grade; none without labels."""
+
     def settle(self, embedded: Sequence[tuple[Embeddings, Embeddings]], *, cosine: bool) -> Settled:
         """Find which passages compete for which query.
 
@@ -104,6 +108,11 @@ class Retrieval:
     def passages(self) -> Sequence[str]:
         """The passages."""
         return self.pool.passages
+
+    @property
+    def labels(self) -> Sequence[dict[int, int]]:
+        """Those of the pool."""
+        return self.pool.relevant
 
     def settle(
         self, embedded: Sequence[tuple[Embeddings, Embeddings]], *, cosine: bool = True
@@ -168,6 +177,11 @@ class Preservation:
     def passages(self) -> Sequence[str]:
         """The texts again."""
         return self.texts
+
+    @property
+    def labels(self) -> Sequence[dict[int, int]]:
+        """None."""
+        return ()
 
     def settle(
         self, embedded: Sequence[tuple[Embeddings, Embeddings]], *, cosine: bool = True

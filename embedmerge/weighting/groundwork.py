@@ -51,15 +51,22 @@ class Confirmed:
         weights: Shape (sources,).
         true: Its quality in the reported measure, on all queries.
         confirmation: What it showed.
-        holds: Whether it was as expected and above the floor.
+        near: Whether it was as expected.
+        above: Whether it is above the floor.
         parameters: Parameters of the method that were chosen with the weights.
     """
 
     weights: Float64
     true: Quality
     confirmation: Confirmation
-    holds: bool
+    near: bool
+    above: bool
     parameters: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is what it was chosen for."""
+        return self.near and self.above
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -94,6 +96,22 @@ class Guard(BaseModel):
             return [Preservation("guard text", [text.content for text in texts])]
         bundled = (files("embedmerge.weighting") / BUNDLED).read_text(encoding="utf-8").splitlines()
         return [Preservation("guard text", bundled[: self.most])]
+
+    def queries(self) -> list[str]:
+        """Queries of the labelled tasks, or all texts."""
+        return [query for ground in self.grounds(test_data=True) for query in ground.queries]
+
+    def sha256(self, *, test_data: bool = False) -> str:
+        """Digest over the content of what is measured on, whatever files it came from.
+
+        Raises:
+            EmbedmergeError: As `grounds`.
+        """
+        content = [
+            [list(ground.queries), list(ground.passages), list(ground.labels)]
+            for ground in self.grounds(test_data=test_data)
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def kept(self, general: Side, base: Side) -> NDArray[np.bool_]:
         """Which mixtures are above the floor; arguments and shape as those of `margins`."""

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.weighting.examples import refuse_evaluated
 from embedmerge.weighting.ground import Measure  # noqa: TC001 - pydantic reads it
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Quality
@@ -16,7 +17,7 @@ from embedmerge.weighting.simplex import spread
 from embedmerge.weighting.strategy import Choice, Evidence, MethodChoice, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -88,6 +89,15 @@ class Guarded(Strategy):
         if method is not None and "clamp" in method.parameters:
             msg = "method.parameters: clamp makes it no weighted sum; search with cma, optuna or map"
             raise EmbedmergeError(msg)
+
+    def reads(self) -> dict[str, str]:
+        """The digest of the guard's texts and labels."""
+        return {"guard": self.guard.sha256(test_data=self.may_see_test_data)}
+
+    def require_untested(self, evaluated: Mapping[str, Iterable[str]]) -> None:
+        """The guard's tasks are not to be reported on."""
+        if self.guard.tasks and not self.may_see_test_data:
+            refuse_evaluated("guard", self.guard.queries(), evaluated)
 
     @abstractmethod
     def pick(self, judge: Judge) -> Float64:

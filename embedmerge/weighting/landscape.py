@@ -248,11 +248,14 @@ class Landscape:
             [ground.passages[row] for row in self.settled[place].kept] if kept else list(ground.passages)
             for place, ground in enumerate(self._grounds)
         ]
-        prompt = encoder.model.prompt
+        asked, answered = encoder.model.prompt("query"), encoder.model.prompt("document")
+        if asked == answered:  # a guard's texts are both, and are then encoded once
+            both = _embedded_together(encoder, [*queries, *passages], asked)
+            return list(zip(both[: len(queries)], both[len(queries) :], strict=True))
         return list(
             zip(
-                _embedded_together(encoder, queries, prompt("query")),
-                _embedded_together(encoder, passages, prompt("document")),
+                _embedded_together(encoder, queries, asked),
+                _embedded_together(encoder, passages, answered),
                 strict=True,
             )
         )
@@ -362,10 +365,11 @@ def _mean_of(values: list[torch.Tensor], rows: NDArray[np.int64] | None) -> torc
 
 
 def _embedded_together(encoder: Encoder, lists: list[list[str]], prompt: str) -> list[Float32]:
-    """Pooled embeddings of several lists of texts, encoded as one so that batches are full."""
-    everything = encoder.pooled([text for texts in lists for text in texts], prompt)
-    edges = np.cumsum([len(texts) for texts in lists])[:-1]
-    return np.split(everything, edges)
+    """Pooled embeddings of several lists of texts, each text once, in full batches."""
+    different = dict.fromkeys(text for texts in lists for text in texts)
+    row_of = {text: row for row, text in enumerate(different)}
+    everything = encoder.pooled(list(different), prompt)
+    return [everything[[row_of[text] for text in texts]] for texts in lists]
 
 
 def _distances(first: Float32, second: Float32) -> Float32:

@@ -124,18 +124,23 @@ def _own(scores: torch.Tensor, relevance: Relevance) -> torch.Tensor:
     """Scores of the relevant candidates, shape (mixtures, queries, most)."""
     import torch
 
-    places = torch.from_numpy(np.maximum(relevance.places, 0)).expand(len(scores), -1, -1)
-    return scores.gather(2, places)
+    by_query = scores.permute(1, 2, 0)  # as they lie in memory
+    places = torch.from_numpy(np.maximum(relevance.places, 0))[:, :, None].expand(-1, -1, len(scores))
+    return by_query.gather(1, places).permute(2, 0, 1)
 
 
 def _ranks(scores: torch.Tensor, relevance: Relevance) -> torch.Tensor:
     """How many candidates stand before each relevant one, shape (mixtures, queries, most)."""
     import torch
 
+    scores = scores.detach()
     own = _own(scores, relevance)
+    before = torch.empty_like(scores)  # counted as floats: sums of booleans take torch several times as long
     # One relevant passage at a time: all at once would be an array of candidates times relevant ones.
-    ranks = [(scores >= own[:, :, place, None]).sum(dim=2) - 1 for place in range(own.shape[2])]
-    return torch.stack(ranks, dim=2)
+    counts = [
+        torch.ge(scores, own[:, :, place, None], out=before).sum(dim=2) for place in range(own.shape[2])
+    ]
+    return torch.stack(counts, dim=2).long() - 1
 
 
 def _is_relevant(scores: torch.Tensor, relevance: Relevance) -> torch.Tensor:

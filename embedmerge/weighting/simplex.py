@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
 
 STEPS = {2: 200, 3: 50, 4: 20}  # of the grid between 0 and 1, by the number of sources
-DRAWN = 3000
+DRAWN = 1000
 
 
 def spread(sources: int, bounds: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> Float64:

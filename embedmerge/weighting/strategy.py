@@ -12,7 +12,7 @@ from embedmerge.merging.coefficients import Coefficients
 from embedmerge.weighting.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from embedmerge.sources import Source
@@ -92,6 +92,24 @@ class Strategy(BaseModel, ABC):
     def may_see_test_data(self) -> bool:
         """Whether the user has said that a test split may be chosen on."""
         return False
+
+    def reads(self) -> dict[str, str]:
+        """Digests of what it reads besides the examples, by setting.
+
+        Raises:
+            EmbedmergeError: Something of it is missing or malformed.
+        """
+        return {}
+
+    def require_untested(self, evaluated: Mapping[str, Iterable[str]]) -> None:
+        """Refuse what it reads besides the examples where it is evaluated on too.
+
+        Args:
+            evaluated: Queries of each task, by the task's name.
+
+        Raises:
+            EmbedmergeError: It is, and that was not said to be known.
+        """
 
     def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
         """Check what can be checked before any model is opened.

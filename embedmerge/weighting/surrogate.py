@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Rows = NDArray[np.int64]
 
-ELEMENTS_AT_ONCE = 1 << 22  # of an intermediate array: small enough to stay near the processor
+ELEMENTS_AT_ONCE = 1 << 21  # of an intermediate array: small enough to stay near the processor
 NOTHING = -1
 
 
@@ -64,6 +64,7 @@ class PairScores:
         self.shape = candidates.shape
         self._candidates = torch.from_numpy(np.maximum(candidates, 0).ravel())
         self._absent = torch.from_numpy(candidates == NOTHING)
+        self._some_absent = bool(self._absent.any())
         self._upper = torch.triu_indices(len(queries), len(queries))
         first, second = torch.from_numpy(queries), torch.from_numpy(passages)
         self._products = self._inner_products(first, second)
@@ -89,15 +90,18 @@ class PairScores:
             Shape (mixtures, queries, candidates); minus infinity where there is no candidate.
         """
         first, second = self._upper
-        squares = features[:, first] * features[:, second]
-        scores = (squares @ self._products.T).view(len(features), *self.shape)
+        squares = (features[:, first] * features[:, second]).T
+        # Mixtures lie innermost: a candidate's length is then a row to copy, and all is done in place.
+        scores = (self._products @ squares).view(*self.shape, -1)
         if self._lengths is not None:
             of_queries, of_passages = (
-                (squares @ products.T).clamp_min(1e-12).rsqrt() for products in self._lengths
+                (products @ squares).clamp_min(1e-12).rsqrt() for products in self._lengths
             )
-            own = of_passages[:, self._candidates].view_as(scores)
-            scores = scores * own * of_queries[:, :, None]
-        return scores.masked_fill(self._absent, -float("inf"))
+            scores *= of_passages.index_select(0, self._candidates).view_as(scores)
+            scores *= of_queries[:, None]
+        if self._some_absent:
+            scores.masked_fill_(self._absent[:, :, None], -float("inf"))
+        return scores.permute(2, 0, 1)
 
     def _inner_products(self, queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
         """Matrices of the quadratic forms of all pairs, upper half, shape (pairs, halves)."""
@@ -105,14 +109,15 @@ class PairScores:
 
         features, number, dimension = queries.shape
         width = self.shape[1]
+        by_query, by_passage = queries.permute(1, 2, 0), passages.transpose(0, 1).contiguous()
         kept = torch.empty(number * width, self._upper.shape[1])
         step = max(1, ELEMENTS_AT_ONCE // (features * width * dimension))
         for start in range(0, number, step):
             stop = min(start + step, number)
             own = self._candidates[start * width : stop * width]
-            gathered = passages[:, own].view(features, stop - start, width, dimension)
-            products = torch.einsum("kqd,lqcd->qckl", queries[:, start:stop], gathered)
-            kept[start * width : stop * width] = self._halved(products.reshape(-1, features, features))
+            gathered = by_passage[own].view(stop - start, width * features, dimension)
+            products = torch.bmm(gathered, by_query[start:stop])
+            kept[start * width : stop * width] = self._halved(products.view(-1, features, features))
         return kept
 
     def _own_products(self, texts: torch.Tensor) -> torch.Tensor:

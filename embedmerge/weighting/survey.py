@@ -53,6 +53,10 @@ class Survey(Groundwork):
         tried: list[tuple[Confirmed, Quality]] = []
         for turn in range(1, self.strategy.rounds + 1):
             weights = in_decimals(self.strategy.pick(judge))
+            known = next((each for each, _ in tried if np.array_equal(each.weights, weights)), None)
+            if known:  # what it was off when first looked at is what a reader should know
+                confirmation = replace(known.confirmation, rounds=turn)
+                return replace(known, confirmation=confirmation, near=True)
             embedded = self.landscape.merged(weights)
             true = judge.restricted(self.landscape.judged(embedded, self.objective))
             confirmed = self._held_against(true, weights, embedded, judge, turn)
@@ -101,7 +105,7 @@ class Survey(Groundwork):
             turn, self.landscape.encodes, target, general, self.landscape.off(weights, embedded)
         )
         reported = self.landscape.judged(embedded, self.reported)
-        return Confirmed(weights, reported, confirmation, near and kept)
+        return Confirmed(weights, reported, confirmation, near, kept)
 
     def _pairs_tried(self) -> list[Edge]:
         """Pairs of live sources; in a large pool those with the base, where most of the weight stays."""

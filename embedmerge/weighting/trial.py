@@ -54,7 +54,7 @@ class Trials:
         self.settings = settings
         self._cache = cache
         self._texts = texts
-        self._progress = progress
+        self.progress = progress
 
     def of_source(self, source: Source, settings: EncodingSettings | None = None) -> Encoder:
         """The encoder of a source as it is."""
@@ -136,8 +136,8 @@ class Trials:
         }
 
     def _merge(self, mixture: Mixture, folder: Path) -> None:
-        statistics = gather(self.sources, mixture, self._texts, self.settings, self._progress)
+        statistics = gather(self.sources, mixture, self._texts, self.settings, self.progress)
         write_mixture([source.checkpoint for source in self.sources], mixture, folder, statistics=statistics)
 
     def _labelled(self, name: str) -> Callable[[int, int], None] | None:
-        return partial(self._progress, f"encoding: {name}") if self._progress else None
+        return partial(self.progress, f"encoding: {name}") if self.progress else None

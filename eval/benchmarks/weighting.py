@@ -13,12 +13,13 @@ naive   Merge, load, encode and score each of `--naive` mixtures, against the su
         extrapolated, and say so.
 
 Every measured part is a process of its own. What is finished stays in the work folder, so that an interrupted
-run goes on; take a new folder after a change of code. With `-o`, markdown and a plot go beside the record.
+run goes on, unless the code has changed. With `-o`, markdown and a plot are written beside the record.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -144,7 +145,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("-o", "--output", type=Path, help="JSON; .md and .png are written beside it")
     options = parser.parse_args()
-    work = options.work.resolve() / f"{options.examples}-{options.guarded}"
+    work = options.work.resolve() / f"{code_digest()}-{options.examples}-{options.guarded}"
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(work, options.repeats)
     record: dict[str, Any] = {"versions": versions(), "machine": machine(), "repeats": options.repeats}
@@ -168,6 +169,13 @@ def main() -> None:
         options.output.with_suffix(".md").write_text(text, encoding="utf-8")
         if "naive" in record:
             plot(record, options.output.with_suffix(".png"))
+
+
+def code_digest() -> str:
+    """Of the package and of what is measured, so that results of different code are never mixed."""
+    package = Path(__file__).parents[2] / "embedmerge"
+    files = [*sorted(package.rglob("*.py")), Path(__file__).with_name("weighting_jobs.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def rate(bench: Bench, mixtures: int, queries: int) -> dict[str, Any]:
@@ -263,9 +271,9 @@ def compared(bench: Bench, inputs: dict[str, Any], number: int) -> dict[str, Any
 def drawn(number: int) -> list[list[float]]:
     """The base, and mixtures of three sources, denser near the base; fewer are the first of more."""
     rng = np.random.default_rng(0)
-    experts, first = rng.random((number - 1, 2)).T
-    moved = experts**2  # evenly drawn, nine in ten would be below the floor
-    tuned = np.column_stack([moved * first, moved * (1 - first)]).round(DECIMALS)
+    far, towards = rng.random((number - 1, 2)).T
+    far = far**2  # drawn evenly from the simplex, most would be below the floor
+    tuned = np.column_stack([far * towards, far * (1 - towards)]).round(DECIMALS)
     shares = np.column_stack([(1 - tuned.sum(axis=1)).round(DECIMALS), tuned])
     return [[1.0, 0.0, 0.0], *shares.tolist()]
 

@@ -13,9 +13,9 @@ from embedmerge.api import evaluate
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.beir import read_collection
 from embedmerge.evaluation.scoring import ScoreStore, score
 from embedmerge.evaluation.tasks import open_tasks
+from embedmerge.retrieval.beir import read_collection
 from embedmerge.retrieval.encoder import Encoder
 from embedmerge.sources import encoder_model
 

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from words import sentence
 
-from conftest import sentence
 from embedmerge.retrieval.encoder import Encoder, EncodingSettings
 from embedmerge.sources import SourceSpec, encoder_model, open_sources
 from embedmerge.weighting.examples import load_examples

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from words import sentence
 
-from conftest import sentence
 from embedmerge.retrieval.encoder import Encoder, EncodingSettings
 from embedmerge.sources import SourceSpec, encoder_model, open_sources
 from embedmerge.weighting.examples import read_examples

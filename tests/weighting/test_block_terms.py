@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from words import sentence
 
-from conftest import sentence
 from embedmerge.retrieval.beir import read_collection
 from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources

@@ -115,13 +115,14 @@ def test_a_folder_called_test_may_hold_a_dev_split(tmp_path: Path) -> None:
 
 
 def test_queries_that_are_evaluated_on_are_refused_however_they_are_written() -> None:
-    examples = [Example("What is  Rain?", ("p",)), Example("other", ("p",))]
+    queries = ["What is  Rain?", "other"]
     evaluated = {"weather": iter(["what is rain?", "and snow?"]), "cars": iter(["why?"])}
-    with pytest.raises(EmbedmergeError, match="1 of their queries are evaluated on in weather") as caught:
-        refuse_evaluated(examples, evaluated, allowed=False)
+    with pytest.raises(
+        EmbedmergeError, match="guard: 1 of its queries are evaluated on in weather"
+    ) as caught:
+        refuse_evaluated("guard", queries, evaluated)
     assert "'what is rain?'" in one_line(caught)
-    refuse_evaluated(examples, {"weather": ["what is rain?"]}, allowed=True)
-    refuse_evaluated(examples, {"weather": ["what is hail?"]}, allowed=False)
+    refuse_evaluated("guard", queries, {"weather": ["what is hail?"]})
 
 
 def test_copies_count_once_and_too_many_are_drawn_in_order() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from words import sentence
 
-from conftest import sentence
 from embedmerge.api import choose, weigh
 from embedmerge.errors import EmbedmergeError
 from embedmerge.sources import SourceSpec, open_sources

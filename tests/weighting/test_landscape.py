@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.special import logsumexp, rel_entr, softmax
 from sentence_transformers import SentenceTransformer
+from words import WORDS
 
-from conftest import WORDS
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources

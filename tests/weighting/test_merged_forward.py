@@ -9,8 +9,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Dense
+from words import sentence
 
-from conftest import sentence
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.modifiers import Modifiers

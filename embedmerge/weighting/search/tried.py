@@ -89,7 +89,7 @@ class Tried(Groundwork):
         encodes = len(self.corners) + len(self._records) - 1  # the base is among both
         confirmation = Confirmation(1, encodes, 0.0, 0.0, 0.0)
         return Confirmed(
-            np.array(best.point.weights), best.reported, confirmation, True, best.point.parameters
+            np.array(best.point.weights), best.reported, confirmation, True, True, best.point.parameters
         )
 
     def picked(self, judge: Judge) -> Quality:

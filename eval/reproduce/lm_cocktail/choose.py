@@ -12,6 +12,7 @@ from domains import TARGETS
 from pools import SEEDS, SIZES, drawn, read_pool
 
 from embedmerge.atomic import write_json
+from embedmerge.weighting.frank_wolfe import FrankWolfe
 from embedmerge.weighting.front import Front
 from embedmerge.weighting.strategy import Evidence
 from embedmerge.weighting.survey import Survey
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from embedmerge.weighting.examples import Example
 
 LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
-TWO, ALL, WITHOUT = "front, 2 models", "front, all", "front, without the fine-tune"
+TWO, ALL, WITHOUT = "front, 2 models", "frank_wolfe, all", "frank_wolfe, without the fine-tune"
+SMALL_POOL = 4  # sources up to which the front is a grid
 OURS = (TWO, ALL, WITHOUT)
 FEW = 5  # examples that LM-Cocktail's paper takes
 TEMPERATURE = 5.0  # its default
@@ -59,13 +61,13 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
     if row == LM_ALL:
         return lm_cocktail(study, examples)
     experts = {TWO: [target], ALL: list(TARGETS), WITHOUT: [name for name in TARGETS if name != target]}[row]
-    return front(study, experts, examples)
+    return guarded(study, experts, examples)
 
 
-def front(study: Study, experts: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
-    """The default strategy's pick, from the surrogate alone."""
+def guarded(study: Study, experts: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+    """Front's pick for two models and frank_wolfe's for pools, from the surrogate alone."""
     sources = study.sources(*experts)
-    strategy = Front(examples="drawn")
+    strategy = (Front if len(sources) <= SMALL_POOL else FrankWolfe)(examples="drawn")
     survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
     rows = np.arange(len(examples)), np.arange(len(strategy.guard.grounds()[0].queries))
     weights = strategy.pick(survey.judge(rows))

