@@ -221,9 +221,10 @@ class _Account:
                 yield f"{source.name} has next to no loss on the examples; were they held out from tuning?"
         if not self._chosen.above:
             yield f"The choice is below the guard's floor ({survey.strategy.guard.described_floor})."
+        rounds = f"{confirmation.rounds} round{'s' if confirmation.rounds > 1 else ''}"
         if not self._chosen.near:
             yield (
-                f"After {confirmation.rounds} rounds the choice is still off what was expected of it: by "
+                f"After {rounds} the choice is still off what was expected of it: by "
                 f"{abs(confirmation.target):.2f} on the target, {abs(confirmation.general):.3f} on the guard."
             )
         guard = survey.strategy.guard

@@ -97,10 +97,6 @@ class Guard(BaseModel):
         bundled = (files("embedmerge.weighting") / BUNDLED).read_text(encoding="utf-8").splitlines()
         return [Preservation("guard text", bundled[: self.most])]
 
-    def queries(self) -> list[str]:
-        """Queries of the labelled tasks, or all texts."""
-        return [query for ground in self.grounds(test_data=True) for query in ground.queries]
-
     def sha256(self, *, test_data: bool = False) -> str:
         """Digest over the content of what is measured on, whatever files it came from.
 

@@ -97,7 +97,8 @@ class Guarded(Strategy):
     def require_untested(self, evaluated: Mapping[str, Iterable[str]]) -> None:
         """The guard's tasks are not to be reported on."""
         if self.guard.tasks and not self.may_see_test_data:
-            refuse_evaluated("guard", self.guard.queries(), evaluated)
+            queries = (query for ground in self.guard.grounds() for query in ground.queries)
+            refuse_evaluated("guard", queries, evaluated)
 
     @abstractmethod
     def pick(self, judge: Judge) -> Float64:

@@ -100,7 +100,7 @@ def test_a_test_split_is_refused_unless_the_user_knows(pair, collection: Path, g
         (["--set", "objective.x=1", "--objective", "loss"], "objective is given as a value too"),
         (
             ["--objective", "mrr"],
-            "objective: Input should be 'auto', 'ndcg_at_10', 'recall_at_100' or 'loss'",
+            "objective: Input should be 'ndcg_at_10', 'recall_at_100' or 'loss'",
         ),
         (["--guard", "a.txt", "--guard-task", "b:dev"], "tasks and text are both given"),
     ],

@@ -111,9 +111,10 @@ def test_few_examples_are_chosen_on_by_loss_and_cross_validated(folders: list[Pa
     assert not candidates(choice)["chosen"].exact
 
 
-def test_more_examples_are_chosen_on_by_ndcg(folders: list[Path]) -> None:
-    choice = chosen(folders, made_examples(50, 1))
-    assert (found(choice).objective, found(choice).checked) == ("ndcg_at_10", "cross-validated")
+def test_the_loss_is_least_and_ndcg_is_reported_unless_something_else_is_asked(folders: list[Path]) -> None:
+    choice = chosen(folders, made_examples(6))
+    assert (found(choice).objective, found(choice).measure) == ("loss", "ndcg_at_10")
+    assert found(choice).checked == "cross-validated"
     recall = chosen(folders, made_examples(6), objective="recall_at_100")
     assert (found(recall).objective, found(recall).measure) == ("recall_at_100", "recall_at_100")
 
