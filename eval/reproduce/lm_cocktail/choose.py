@@ -28,15 +28,18 @@ LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
 TWO, ALL, WITHOUT = "front, 2 models", "frank_wolfe, all", "frank_wolfe, without the fine-tune"
 SMALL_POOL = 4  # sources up to which the front is a grid
 OURS = (TWO, ALL, WITHOUT)
+POOL_SIZES = (20, 5, 100)  # the first is what the tables compare by target
+FIRST = (POOL_SIZES[0], SEEDS[0])
 FEW = 5  # examples that LM-Cocktail's paper takes
 TEMPERATURE = 5.0  # its default
 
 
 def choose(study: Study) -> None:
-    """Every cell that is not there yet."""
-    for target in TARGETS:
-        examples = read_pool(target, study.work)
-        for row, number, seed in cells():
+    """Every cell that is not there yet, the dear ones last, so that what is there covers all targets."""
+    study.remember(study.pool_texts())
+    for row, number, seed in cells():
+        for target in TARGETS:
+            examples = read_pool(target, study.work)
             path = study.work / "choices" / target / f"{row}.{number}.{seed}.json"
             if path.exists():
                 continue
@@ -48,10 +51,14 @@ def choose(study: Study) -> None:
 
 
 def cells() -> Iterator[tuple[str, int, int]]:
-    """Row, number of examples, seed."""
+    """Row, number of examples, seed; first one draw of every row."""
     yield LM_TWO, 0, 0
-    yield from ((LM_ALL, FEW, seed) for seed in SEEDS)
-    yield from ((row, number, seed) for row in OURS for number in SIZES for seed in SEEDS)
+    yield LM_ALL, FEW, SEEDS[0]
+    yield from ((row, POOL_SIZES[0], SEEDS[0]) for row in OURS)
+    yield from ((TWO, number, seed) for number in SIZES for seed in SEEDS if (number, seed) != FIRST)
+    yield from ((LM_ALL, FEW, seed) for seed in SEEDS[1:])
+    pools = [(row, number, seed) for seed in SEEDS for number in POOL_SIZES for row in (ALL, WITHOUT)]
+    yield from pools[2:]
 
 
 def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> dict[str, float]:
@@ -95,11 +102,13 @@ def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
 
 
 def read_choices(study: Study) -> list[dict[str, Any]]:
-    """All cells with target, row, number of examples, seed and weights."""
+    """The cells that are there for every target: target, row, number of examples, seed and weights."""
     found = []
-    for target in TARGETS:
-        for row, number, seed in cells():
-            path = study.work / "choices" / target / f"{row}.{number}.{seed}.json"
+    for row, number, seed in cells():
+        paths = {name: study.work / "choices" / name / f"{row}.{number}.{seed}.json" for name in TARGETS}
+        if not all(path.exists() for path in paths.values()):
+            continue
+        for target, path in paths.items():
             content = json.loads(path.read_text(encoding="utf-8"))
             found.append({"target": target, "row": row, "examples": number, "seed": seed, **content})
     return found

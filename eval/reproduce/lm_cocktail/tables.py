@@ -13,6 +13,7 @@ import numpy as np
 from choose import ALL, LM_ALL, LM_TWO, OURS, TWO, WITHOUT
 from domains import TARGETS
 from fronts import read_fronts
+from pools import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,8 @@ def summary(scores: Scores) -> str:
         lines.append(_line(name, "", [found]))
     lines.append(_row(scores, LM_TWO, 0))
     lines.append(_row(scores, LM_ALL, 5))
-    lines += [_row(scores, row, number) for row in OURS for number in (5, 20, 100)]
+    there = {(choice["row"], choice["examples"]) for choice in scores.choices}
+    lines += [_row(scores, row, size) for row in OURS for size in SIZES if (row, size) in there]
     return "\n".join(lines)
 
 
