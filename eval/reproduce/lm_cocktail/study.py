@@ -102,6 +102,11 @@ class Study:
         guard = [text for ground in Guard().grounds() for text in ground.queries]
         return list(dict.fromkeys([*guard, *texts]))
 
+    def test_texts(self) -> list[str]:
+        """Every text of the test sets."""
+        texts = [text for pool in self.tests().values() for text in (*pool.queries, *pool.passages)]
+        return list(dict.fromkeys(texts))
+
     def tests(self) -> dict[str, Pool]:
         """The cut-down test sets."""
         folders = {name: write_test(name, self.size, self.data, self.work) for name in (*TARGETS, *OTHERS)}
@@ -132,8 +137,7 @@ def encode(study: Study) -> None:
 
 def encode_tests(study: Study) -> None:
     """Encode the test sets; nothing is scored."""
-    texts = [text for pool in study.tests().values() for text in (*pool.queries, *pool.passages)]
-    study.remember(list(dict.fromkeys(texts)))
+    study.remember(study.test_texts())
 
 
 STAGES = {

@@ -32,13 +32,15 @@ class Outcome:
     Attributes:
         target: nDCG@10 on the target's test set.
         others: Mean over all other test sets.
-        gain_kept: Percent of the fine-tune's gain.
+        gain: Target minus the base's.
+        gain_tuned: The fine-tune's own gain.
         forgetting: Others minus the base's.
     """
 
     target: float
     others: float
-    gain_kept: float
+    gain: float
+    gain_tuned: float
     forgetting: float
 
 
@@ -55,8 +57,13 @@ class Scores:
         own = self.sets.index(target)
         base, tuned = self.alone["base"], self.alone[target]
         others = float(np.delete(scores, own).mean())
-        gain = 100 * (scores[own] - base[own]) / (tuned[own] - base[own])
-        return Outcome(float(scores[own]), others, float(gain), others - float(np.delete(base, own).mean()))
+        return Outcome(
+            float(scores[own]),
+            others,
+            float(scores[own] - base[own]),
+            float(tuned[own] - base[own]),
+            others - float(np.delete(base, own).mean()),
+        )
 
     def outcomes(self, row: str, examples: int | None, target: str) -> list[Outcome]:
         """One outcome per draw."""
@@ -95,12 +102,24 @@ def _row(scores: Scores, row: str, examples: int) -> str:
 
 
 def _line(name: str, examples: str, draws: Sequence[Sequence[Outcome]]) -> str:
-    cells = []
-    for field, digits in (("target", 1), ("gain_kept", 0), ("others", 1), ("forgetting", 2)):
-        means = [fmean(getattr(outcome, field) for outcome in draw) for draw in draws]
-        spread = f" ± {np.std(means, ddof=1):.{digits}f}" if len(means) > 1 else ""
-        cells.append(f"{fmean(means):.{digits}f}{spread}")
+    cells = [
+        _cell([fmean(outcome.target for outcome in draw) for draw in draws], 1),
+        _cell([_gain_kept(draw) for draw in draws], 0),
+        _cell([fmean(outcome.others for outcome in draw) for draw in draws], 1),
+        _cell([fmean(outcome.forgetting for outcome in draw) for draw in draws], 2),
+    ]
     return f"| {name} | {examples} | {' | '.join(cells)} |"
+
+
+def _gain_kept(outcomes: Sequence[Outcome]) -> float:
+    """Percent of the fine-tunes' gain, over all targets: on one alone it may be next to nothing."""
+    return 100 * sum(each.gain for each in outcomes) / sum(each.gain_tuned for each in outcomes)
+
+
+def _cell(means: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation over draws."""
+    spread = f" ± {np.std(means, ddof=1):.{digits}f}" if len(means) > 1 else ""
+    return f"{fmean(means):.{digits}f}{spread}"
 
 
 def by_target(scores: Scores, examples: int = 20) -> str:

@@ -29,6 +29,7 @@ class Tests:
     """All test sets under all mixtures of the base and the eight experts."""
 
     def __init__(self, study: Study) -> None:
+        study.remember(study.test_texts())
         sources = study.sources(*TARGETS)
         self.names = [source.name for source in sources]
         self.sets = list(study.tests())
