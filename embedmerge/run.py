@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import embedmerge
-from embedmerge.api import choose, data_folder, score_all
 from embedmerge.atomic import new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
@@ -27,7 +26,6 @@ from embedmerge.lock import as_yaml, library_versions, lock, without_local_folde
 from embedmerge.manifest import NAME as MANIFEST
 from embedmerge.manifest import manifest_of, read_manifest
 from embedmerge.merging.coefficients import Coefficients
-from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import Mixture, write_mixture
 from embedmerge.recipe import Recipe, read_suite
 from embedmerge.report.card import render_card
@@ -46,9 +44,10 @@ from embedmerge.run_folder import (
     require_own,
 )
 from embedmerge.sources import open_sources, require_all_finite, short_name
+from embedmerge.stages import choose, data_folder, method_texts, score_all
 from embedmerge.statistics.of_sources import gather
-from embedmerge.statistics.text import texts_for
-from embedmerge.weighting.cocktail import DECIMALS, TEMPERATURE, cocktail_weights, rounded
+from embedmerge.weighting.cocktail import TEMPERATURE, cocktail_weights
+from embedmerge.weighting.decimals import rounded
 from embedmerge.weighting.examples import ExampleSet, read_examples, refuse_evaluated
 from embedmerge.weighting.placebo import write_placebo
 from embedmerge.weighting.strategy import Choice, choice_from_json, choice_to_json
@@ -120,12 +119,14 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     file = recipe.weighting.examples_file
     may = recipe.weighting.may_see_test_data
     examples = read_examples(file, test_data=may) if file else ExampleSet([])
-    texts = _texts(recipe)
+    method = recipe.method
+    names = [spec.name for spec in recipe.sources()]
+    texts = method_texts(method.choice, names, Path(method.text) if method.text else None)
     sources, warnings = open_sources(recipe.sources())
     named = recipe.evaluation
     suite = read_suite(Path(named.suite)) if named.suite else type(named)()
-    names = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
-    tasks = open_sides(names, data_dir or data_folder())  # type: ignore[arg-type]
+    sides = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
+    tasks = open_sides(sides, data_dir or data_folder())  # type: ignore[arg-type]
     _require_untested(recipe.weighting, examples, tasks)
     require_all_finite(sources)
     doubts = require_one_base([source.checkpoint for source in sources])
@@ -138,13 +139,6 @@ def _require_untested(weighting: Strategy, examples: ExampleSet, tasks: Sequence
     if not weighting.may_see_test_data:
         refuse_evaluated("examples", (example.query for example in examples.examples), evaluated)
     weighting.require_untested(evaluated)
-
-
-def _texts(recipe: Recipe) -> list[Text]:
-    method = recipe.method
-    names = [spec.name for spec in recipe.sources()]
-    arithmetic = Arithmetic.of(method.name, method.parameters, Coefficients.uniform(names))
-    return texts_for(arithmetic, Path(method.text) if method.text else None)
 
 
 def run_recipe(
@@ -235,7 +229,7 @@ class _Run:
             progress=self.watcher.progress,
         )
         write_json(path, choice_to_json(choice))
-        return choice_from_json(choice_to_json(choice))
+        return choice
 
     def _merge(self, name: str, mixture: Mixture) -> Checkpoint:
         self.watcher.stage(f"merge {name}")
@@ -274,7 +268,7 @@ class _Run:
         names = [source.name for source in self.opened.sources]
         yield self._merge("uniform", Mixture(Coefficients.uniform(names), dtype=dtype))
         if choice.losses and self.opened.recipe.weighting.strategy != "cocktail":
-            weights = rounded(cocktail_weights(choice.losses, TEMPERATURE), DECIMALS)
+            weights = rounded(cocktail_weights(choice.losses, TEMPERATURE))
             yield self._merge("cocktail", Mixture(Coefficients(weights), dtype=dtype))
         yield self._placebo(merged)
 

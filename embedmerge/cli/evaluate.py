@@ -11,7 +11,7 @@ from embedmerge.cli.options import DataDir, Json, MaxLength, Precision
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
-    from embedmerge.api import Evaluated
+    from embedmerge.stages import Evaluated
 
 
 def command(

@@ -34,7 +34,8 @@ def command(
         typer.Option("--guard-task", help="BEIR FOLDER:SPLIT whose nDCG@10 is to be kept; repeat."),
     ] = [],
     objective: Annotated[
-        str | None, typer.Option("--objective", help="ndcg_at_10, recall_at_100, loss or auto.")
+        str | None,
+        typer.Option("--objective", help="What is best at the choice: loss, ndcg_at_10 or recall_at_100."),
     ] = None,
     target_share: Annotated[
         float | None, typer.Option("--target-share", help="cocktail: fixed weight of the target expert.")

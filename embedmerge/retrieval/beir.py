@@ -39,6 +39,11 @@ class Collection:
     sha256: str
     notes: tuple[str, ...]
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Document id -> what is encoded of it: title and text, as mteb joins them."""
+        return {row["id"]: f"{row['title']} {row['text']}".strip() for row in self.corpus}
+
 
 def splits(folder: Path) -> list[str]:
     """Splits the folder has qrels for, sorted."""

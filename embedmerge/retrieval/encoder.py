@@ -183,7 +183,7 @@ class Encoder:
         stack = self._stack(pooling)
         rows: list[Embeddings | None] = [None] * len(texts)
         with torch.autocast(stack.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
-            for batch in self._batches([prompt + text for text in texts]):
+            for batch in self.batches([prompt + text for text in texts]):
                 vectors = stack.encode(
                     [texts[row] for row in batch],
                     prompt=prompt or None,
@@ -197,8 +197,12 @@ class Encoder:
         self._require_finite(block, texts)
         return block
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        """Rows of each batch, longest texts first, padded size within the token budget."""
+    def batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Rows of each batch, longest texts first, padded size within the token budget.
+
+        Args:
+            texts: With their prompts.
+        """
         lengths = self._token_counts(texts)
         batch: list[int] = []
         for row in sorted(range(len(texts)), key=lambda row: (-lengths[row], row)):

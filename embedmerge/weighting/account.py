@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedmerge.merging.coefficients import Coefficients
-from embedmerge.retrieval.uncertainty import interval
-from embedmerge.weighting.cocktail import DECIMALS, TEMPERATURE, cocktail_weights, rounded
+from embedmerge.weighting.cocktail import TEMPERATURE, cocktail_weights
+from embedmerge.weighting.decimals import DECIMALS, named
 from embedmerge.weighting.guard import Language, standard_errors
-from embedmerge.weighting.landscape import Quality, Side, grouped_means
-from embedmerge.weighting.selection import Candidate, Estimate, FrontPoint, Selection
+from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.paired import estimated
+from embedmerge.weighting.selection import Candidate, FrontPoint, Selection
 from embedmerge.weighting.simplex import undominated
 from embedmerge.weighting.strategy import Choice
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.weighting.groundwork import Confirmed, Groundwork
+    from embedmerge.weighting.landscape import Quality
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -43,7 +45,7 @@ class _Account:
     def __init__(self, survey: Groundwork, chosen: Confirmed) -> None:
         self._survey = survey
         self._names = survey.evidence.names
-        self._folds = survey.folds()
+        self._folds = survey.folds
         self._chosen = chosen
         self._split = survey.split
         self._checking = self._folds[0].checking if self._split else survey.everything
@@ -151,8 +153,7 @@ class _Account:
         return np.array(list(cocktail_weights(losses, TEMPERATURE).values()))
 
     def _checked(self, quality: Quality) -> Quality:
-        target, general = self._checking
-        return Quality(quality.target.of_rows(target), quality.general.of_rows(general))
+        return quality.of_rows(*self._checking)
 
     def _candidate(
         self, name: str, weights: Float64 | None, own: Quality, base: Quality | None, *, exact: bool
@@ -160,10 +161,10 @@ class _Account:
         return Candidate(
             name,
             self._named(weights) if weights is not None else None,
-            _estimate(own.target),
-            _estimate(own.general),
-            _difference(own.target, base.target) if base else None,
-            _difference(own.general, base.general) if base else None,
+            estimated(own.target),
+            estimated(own.general),
+            estimated(own.target, base.target) if base else None,
+            estimated(own.general, base.general) if base else None,
             exact,
         )
 
@@ -229,7 +230,7 @@ class _Account:
             )
         guard = survey.strategy.guard
         if guard.text is not None:
-            texts = [text for ground in guard.grounds() for text in ground.passages]
+            texts = [text for ground in survey.grounds[1:] for text in ground.passages]
             encoder = survey.evidence.trials.of_source(survey.evidence.sources[0])
             if Language.of(encoder, texts).is_foreign:
                 yield "The tokenizer does not know the guard text's language; a floor on it means little."
@@ -237,18 +238,4 @@ class _Account:
             yield "Examples or guard may come from a test split; scores on that split are not evidence."
 
     def _named(self, weights: Float64) -> dict[str, float]:
-        return rounded(dict(zip(self._names, map(float, weights), strict=True)), DECIMALS)
-
-
-def _estimate(side: Side) -> Estimate:
-    return _interval(side.values[0], side.groups)
-
-
-def _difference(side: Side, base: Side) -> Estimate:
-    return _interval(side.values[0] - base.values[0], side.groups)
-
-
-def _interval(values: Float64, groups: Rows) -> Estimate:
-    parts = [values[groups == group] for group in np.unique(groups)]
-    low, high = interval(parts)
-    return Estimate(float(np.mean([part.mean() for part in parts])), low, high)
+        return named(self._names, weights)

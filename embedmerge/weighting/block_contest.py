@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedmerge.retrieval.uncertainty import interval
-from embedmerge.weighting.landscape import Side, grouped_means
-from embedmerge.weighting.paired import NOISE, Gain
-from embedmerge.weighting.selection import Estimate
+from embedmerge.weighting.landscape import Side
+from embedmerge.weighting.paired import NOISE, Gain, estimated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,7 +124,7 @@ class Contest:
     """
 
     def __init__(self, survey: Survey, front: Choice) -> None:
-        fold = survey.folds()[0]
+        fold = survey.folds[0]
         self.learning = fold.choosing
         self._survey = survey
         self._front = front
@@ -213,23 +211,14 @@ class Contest:
         """What is known of the choice from held-out queries, in the place of what is known of the front's."""
         survey = self._survey
         own, base = (
-            survey.landscape.judged(each, survey.reported)
+            survey.landscape.judged(each, survey.reported).of_rows(*self._held_out)
             for each in (embedded, survey.landscape.merged(survey.corners[0]))
         )
-        target, general = self._held_out
         return replace(
             candidate,
-            target=_estimate(own.target, None, target),
-            general=_estimate(own.general, None, general),
-            target_to_base=_estimate(own.target, base.target, target),
-            general_to_base=_estimate(own.general, base.general, general),
+            target=estimated(own.target),
+            general=estimated(own.general),
+            target_to_base=estimated(own.target, base.target),
+            general_to_base=estimated(own.general, base.general),
             exact=True,
         )
-
-
-def _estimate(own: Side, rival: Side | None, rows: Rows) -> Estimate:
-    """A mean over some queries, or that of the difference to a rival, with its interval."""
-    values = (own.values - rival.values if rival else own.values)[:, rows]
-    groups = own.groups[rows]
-    low, high = interval([values[0, groups == group] for group in np.unique(groups)])
-    return Estimate(float(grouped_means(values, groups)[0]), low, high)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from embedmerge.weighting.cocktail import DECIMALS
+from embedmerge.weighting.decimals import DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,10 @@ from scipy.special import softmax
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
+from embedmerge.weighting.decimals import DECIMALS, rounded
 from embedmerge.weighting.examples import sample_negatives
 from embedmerge.weighting.loss import in_batch_loss, pool_losses
-from embedmerge.weighting.strategy import Choice, Evidence, Strategy
+from embedmerge.weighting.strategy import Choice, Evidence, OnExamples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,12 +26,10 @@ REFERENCE_TEMPERATURE = 5.0
 REFERENCE_NEGATIVES = 7
 REFERENCE_BATCH = 2
 REFERENCE_LENGTH = 2048  # cut to the model's positions, beyond which LM_Cocktail fails
-# Encoding differs by about 1e-7 between machines; weights cut here seldom do.
-DECIMALS = 4
 REFERENCE_DECIMALS = 7
 
 
-class Cocktail(Strategy):
+class Cocktail(OnExamples):
     """Weights from each source's retrieval loss on a few examples of the target domain.
 
     The three modes of the paper: base and fine-tune; base, fine-tune and peers; peers only (no
@@ -38,26 +37,18 @@ class Cocktail(Strategy):
     and the others share the rest by their losses.
 
     Attributes:
-        examples: JSONL file with `query`, `pos` and `neg` on each line, held out from tuning.
         temperature: Divides the losses. At 0.5 a source whose loss is 0.5 lower weighs 2.7 times as much.
-        similarity_temperature: Divides the cosine in the loss.
         negatives: Negatives drawn per row; None for all that the rows have.
-        seed: Of that draw.
         target_share: Weight of the fine-tune, or None to let its loss decide.
         reference: Reproduce LM_Cocktail 0.0.4: CLS pooling, no prompts, temperature 5, 7 negatives,
             candidates of batches of 2.
-        i_know_this_is_test_data: Whether the examples may come from a test split.
     """
 
     strategy: Literal["cocktail"] = "cocktail"
-    examples: str
     temperature: float = Field(default=TEMPERATURE, gt=0)
-    similarity_temperature: float = Field(default=0.05, gt=0)
     negatives: int | None = Field(default=None, ge=0)
-    seed: int = 0
     target_share: float | None = Field(default=None, ge=0, le=1)
     reference: bool = False
-    i_know_this_is_test_data: bool = False
 
     @model_validator(mode="after")
     def _reference_defaults(self) -> Cocktail:
@@ -68,16 +59,6 @@ class Cocktail(Strategy):
         for key, value in missing.items():  # the model is frozen to everyone else
             self.__dict__[key] = value
         return self
-
-    @property
-    def examples_file(self) -> str | None:
-        """The file with the rows the losses are computed on."""
-        return self.examples
-
-    @property
-    def may_see_test_data(self) -> bool:
-        """Whether the user has said so."""
-        return self.i_know_this_is_test_data
 
     def choose(self, evidence: Evidence) -> Choice:
         """Encode the examples with every source and turn the losses into weights.
@@ -149,15 +130,3 @@ def cocktail_weights(losses: Mapping[str, float], temperature: float) -> dict[st
     """
     values = softmax(-np.array(list(losses.values())) / temperature)
     return dict(zip(losses, map(float, values), strict=True))
-
-
-def rounded(weights: Mapping[str, float], decimals: int) -> dict[str, float]:
-    """Weights cut to some decimals, their sum kept at 1 by the largest, so that a 0 stays 0.
-
-    >>> rounded({"base": 0.33333, "legal": 0.66667}, 3)
-    {'base': 0.333, 'legal': 0.667}
-    """
-    short = {name: round(weight, decimals) for name, weight in weights.items()}
-    largest = max(short, key=lambda name: short[name])
-    others = sum(weight for name, weight in short.items() if name != largest)
-    return {**short, largest: round(1 - others, decimals)}

@@ -64,7 +64,7 @@ def read_examples(named: str, *, test_data: bool = False) -> ExampleSet:
         return ExampleSet(load_examples(Path(named).expanduser()))
     refuse_test_split(named, split, allowed=test_data)
     collection = read_collection(Path(folder).expanduser(), split)
-    texts = {row["id"]: f"{row['title']} {row['text']}".strip() for row in collection.corpus}
+    texts = collection.texts
     examples = []
     for query in collection.queries:
         grades = collection.qrels[query["id"]]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from embedmerge.weighting.averaging import Averaging, in_decimals
+from embedmerge.weighting.averaging import Averaging
+from embedmerge.weighting.decimals import in_decimals
 from embedmerge.weighting.paired import NOISE, Gain
 
 if TYPE_CHECKING:

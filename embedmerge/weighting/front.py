@@ -25,14 +25,12 @@ class Front(Guarded):
 
     strategy: Literal["front"] = "front"
 
-    def pick(self, judge: Judge) -> Float64:
-        """Look at points all over the simplex; where it is too wide for a grid, again around the front."""
-        points = self.points(judge)
-        best: Float64 = points[judge.best(points)]
-        return best
-
     def points(self, judge: Judge) -> Float64:
-        """Mixtures to choose among, shape (points, sources)."""
+        """Mixtures all over the simplex; where it is too wide for a grid, again around the front.
+
+        Returns:
+            Shape (points, sources).
+        """
         points = super().points(judge)
         if len(judge.live) <= 4:
             return points

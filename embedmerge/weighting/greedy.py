@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.weighting.averaging import Averaging, in_decimals
+from embedmerge.weighting.averaging import Averaging
+from embedmerge.weighting.decimals import in_decimals
 from embedmerge.weighting.paired import Gain
 
 if TYPE_CHECKING:

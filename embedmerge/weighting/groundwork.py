@@ -131,6 +131,7 @@ class Groundwork(ABC):
         """Weights of every source alone."""
         return np.eye(len(self.evidence.names))
 
+    @cached_property
     def folds(self) -> list[Fold]:
         """One fold with half of the queries for checking, or a few that take turns where examples are few."""
         quality = self.landscape.quality(self.corners[:1], self.objective)
@@ -146,8 +147,7 @@ class Groundwork(ABC):
     @cached_property
     def split(self) -> bool:
         """Whether some queries are kept from choosing altogether."""
-        folds = self.folds()
-        return len(folds) == 1 and len(folds[0].choosing[0]) < self.examples
+        return len(self.folds) == 1 and len(self.folds[0].choosing[0]) < self.examples
 
     @cached_property
     def everything(self) -> tuple[Rows, Rows]:
@@ -158,7 +158,7 @@ class Groundwork(ABC):
     @property
     def choosing(self) -> tuple[Rows, Rows]:
         """Queries that the final choice may look at, by side."""
-        return self.folds()[0].choosing if self.split else self.everything
+        return self.folds[0].choosing if self.split else self.everything
 
     def judge(self, rows: tuple[Rows, Rows]) -> Judge:
         """A judge that sees some of the queries."""

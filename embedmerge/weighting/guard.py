@@ -109,10 +109,6 @@ class Guard(BaseModel):
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def kept(self, general: Side, base: Side) -> NDArray[np.bool_]:
-        """Which mixtures are above the floor; arguments and shape as those of `margins`."""
-        return self.margins(general, base) >= 0
-
     def margins(self, general: Side, base: Side) -> NDArray[np.float64]:
         """How far mixtures are above the floor; below it where negative.
 

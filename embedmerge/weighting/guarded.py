@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,51 +11,40 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.weighting.examples import refuse_evaluated
 from embedmerge.weighting.ground import Measure  # noqa: TC001 - pydantic reads it
 from embedmerge.weighting.guard import Guard
-from embedmerge.weighting.landscape import Quality
 from embedmerge.weighting.simplex import spread
-from embedmerge.weighting.strategy import Choice, Evidence, MethodChoice, Strategy
+from embedmerge.weighting.strategy import AFFINE, Choice, Evidence, MethodChoice, OnExamples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from embedmerge.weighting.landscape import Landscape
+    from embedmerge.weighting.landscape import Landscape, Quality
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-AFFINE = ("linear", "task_arithmetic")
 
-
-class Guarded(Strategy):
+class Guarded(OnExamples):
     """A strategy that sees target quality on examples and general quality on a guard.
 
     Attributes:
-        examples: JSONL file with `query`, `pos` and `neg` on each line, or a BEIR folder with `:split`; held
-            out from tuning.
         guard: What general quality is measured on, and how much of it may go.
         objective: What is best at the choice: `loss`, the least InfoNCE loss on the examples, which tells
             mixtures apart where ranks are still the same; `ndcg_at_10` or `recall_at_100`.
-        similarity_temperature: Divides similarities in the loss.
         bounds: Lowest and highest weight of a source.
         most_examples: Examples at most; a seeded draw of more.
-        tolerance: Points of nDCG@10 that the confirmed choice may be off what was expected.
+        tolerance: Points of a retrieval measure that the confirmed choice may be off what was expected; of
+            the loss 0.02 nats, of a divergence a fifth of its budget.
         rounds: Mixtures that are really encoded at most to confirm a choice.
-        seed: Of every draw.
-        i_know_this_is_test_data: Whether examples or guard may come from a test split.
     """
 
-    examples: str
     guard: Guard = Guard()
     objective: Measure = "loss"
-    similarity_temperature: float = Field(default=0.05, gt=0)
     bounds: tuple[float, float] = (0.0, 1.0)
     most_examples: int = Field(default=1000, ge=1)
     tolerance: float = Field(default=0.5, gt=0)
     rounds: int = Field(default=3, ge=1)
-    seed: int = 0
-    i_know_this_is_test_data: bool = False
 
     @field_validator("bounds")
     @classmethod
@@ -68,27 +56,18 @@ class Guarded(Strategy):
             raise EmbedmergeError(msg)
         return bounds
 
-    @property
-    def examples_file(self) -> str | None:
-        """The file with the rows that target quality is measured on."""
-        return self.examples
-
-    @property
-    def may_see_test_data(self) -> bool:
-        """Whether the user has said so."""
-        return self.i_know_this_is_test_data
-
     def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
         """The method has to be one whose result is a weighted sum of the sources."""
-        if method is not None and method.name not in AFFINE:
+        if method is None or method.is_affine:
+            return
+        if method.name not in AFFINE:
             msg = (
                 f"strategy {self.strategy}: chooses weights of a weighted sum, with method "  # type: ignore[attr-defined]
                 f"{' or '.join(AFFINE)}; for {method.name} search with cma, optuna or map"
             )
             raise EmbedmergeError(msg)
-        if method is not None and "clamp" in method.parameters:
-            msg = "method.parameters: clamp makes it no weighted sum; search with cma, optuna or map"
-            raise EmbedmergeError(msg)
+        msg = "method.parameters: clamp makes it no weighted sum; search with cma, optuna or map"
+        raise EmbedmergeError(msg)
 
     def reads(self) -> dict[str, str]:
         """The digest of the guard's texts and labels."""
@@ -100,13 +79,15 @@ class Guarded(Strategy):
             queries = (query for ground in self.guard.grounds() for query in ground.queries)
             refuse_evaluated("guard", queries, evaluated)
 
-    @abstractmethod
     def pick(self, judge: Judge) -> Float64:
-        """Weights by what a judge says, shape (sources,).
+        """Weights by what a judge says, shape (sources,): the best of `points`.
 
         Args:
             judge: Sees the queries that choosing may look at, and no others.
         """
+        points = self.points(judge)
+        best: Float64 = points[judge.best(points)]
+        return best
 
     def points(self, judge: Judge) -> Float64:
         """Mixtures that stand for the whole simplex, shape (points, sources)."""
@@ -175,7 +156,7 @@ class Judge:
 
     def restricted(self, whole: Quality) -> Quality:
         """The part of a quality that this judge sees."""
-        return Quality(whole.target.of_rows(self.rows[0]), whole.general.of_rows(self.rows[1]))
+        return whole.of_rows(*self.rows)
 
     def above_floor(self, quality: Quality) -> NDArray[np.bool_]:
         """Which mixtures keep general quality, shape (mixtures,)."""

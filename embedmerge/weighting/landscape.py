@@ -10,7 +10,7 @@ import numpy as np
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.encoder import normalised
-from embedmerge.weighting.cocktail import rounded
+from embedmerge.weighting.decimals import named
 from embedmerge.weighting.mesh import Mesh
 from embedmerge.weighting.strategy import MethodChoice
 from embedmerge.weighting.surrogate import PairScores, mesh_features
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
     Embedded = tuple[Float32, Float32]
 
-PROBE = 16  # queries, and as many passages, on which an edge is tried before all are encoded
+PROBE = 32  # texts on which an edge is tried before all are encoded
 STRAIGHT = 1e-4  # mean cosine distance on the probe below which an edge counts as straight
 DECIMALS = 6  # of weights that are really merged
 
@@ -52,6 +52,11 @@ class Side:
         """Mean over the grounds of the mean over each ground's queries, shape (mixtures,)."""
         return grouped_means(self.values, self.groups)
 
+    @property
+    def by_ground(self) -> Float64:
+        """Mean over each ground's queries, shape (grounds, mixtures)."""
+        return group_means(self.values, self.groups)
+
     def of_rows(self, rows: NDArray[np.int64]) -> Side:
         """Some of the queries."""
         return Side(self.values[:, rows], self.groups[rows])
@@ -63,9 +68,21 @@ def grouped_means(values: Float64, groups: NDArray[np.int64]) -> Float64:
     >>> grouped_means(np.array([[1.0, 3.0, 10.0]]), np.array([0, 0, 1]))
     array([6.])
     """
-    each = [values[:, groups == group].mean(axis=1) for group in np.unique(groups)]
-    means: Float64 = np.mean(each, axis=0)
+    means: Float64 = group_means(values, groups).mean(axis=0)
     return means
+
+
+def group_means(values: Float64, groups: NDArray[np.int64]) -> Float64:
+    """Means within each group.
+
+    Args:
+        values: Shape (mixtures, queries).
+        groups: Group of each query, shape (queries,).
+
+    Returns:
+        Shape (groups, mixtures).
+    """
+    return np.stack([values[:, groups == group].mean(axis=1) for group in np.unique(groups)])
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,10 @@ class Quality:
 
     target: Side
     general: Side
+
+    def of_rows(self, target: NDArray[np.int64], general: NDArray[np.int64]) -> Quality:
+        """The same on some of the queries."""
+        return Quality(self.target.of_rows(target), self.general.of_rows(general))
 
 
 class Landscape:
@@ -280,7 +301,7 @@ class Landscape:
     def _probe(self, first: list[Embedded], second: list[Embedded]) -> tuple[list[str], Float32]:
         """Some candidates of every ground, and the middle of their embeddings at an edge's ends."""
         texts, middles = [], []
-        share = -(-2 * PROBE // len(self._grounds))
+        share = -(-PROBE // len(self._grounds))
         for place, ground in enumerate(self._grounds):
             kept = self.settled[place].kept
             chosen = np.unique(np.linspace(0, len(kept) - 1, share).astype(int))
@@ -296,8 +317,7 @@ class Landscape:
 
     def mixture(self, weights: Float64) -> Mixture:
         """The mixture of some weights, shape (sources,), in float32."""
-        shares = rounded(dict(zip(self.names, map(float, weights), strict=True)), DECIMALS)
-        coefficients = Coefficients(shares)
+        coefficients = Coefficients(named(self.names, weights, DECIMALS))
         return Mixture(coefficients, self._method.name, self._method.parameters, "float32")
 
     def _build(self) -> None:

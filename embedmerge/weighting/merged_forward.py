@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from embedmerge.sources import Source
     from embedmerge.weighting.trial import Trials
 
-SPECIAL = 2  # tokens that a tokenizer puts around a text
-
 
 class MergedForward:
     """The base's modules before normalisation, with weights that depend on coefficients.
@@ -155,15 +153,8 @@ class MergedModel:
         encoder = self._stack.encoder
         for kind, alike in groupby(sorted(texts, key=lambda text: text.kind), key=lambda text: text.kind):
             own = list(alike)
-            ids, _ = encoder.token_ids([encoder.model.prompt(kind) + text.content for text in own])
-            lengths = {text: len(row) + SPECIAL for text, row in zip(own, ids, strict=True)}
-            batch: list[Text] = []
-            for text in sorted(own, key=lambda text: -lengths[text]):
-                if batch and lengths[batch[0]] * (len(batch) + 1) > encoder.settings.tokens_per_batch:
-                    yield batch
-                    batch = []
-                batch.append(text)
-            yield batch
+            for rows in encoder.batches([encoder.model.prompt(kind) + text.content for text in own]):
+                yield [own[row] for row in rows]
 
     def _encoded(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch

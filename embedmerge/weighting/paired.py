@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from embedmerge.retrieval.uncertainty import interval
 from embedmerge.weighting.guard import standard_errors
 from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.selection import Estimate
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from embedmerge.weighting.landscape import Side
@@ -48,3 +51,15 @@ class Gain:
     def within(self, margin: float) -> NDArray[np.bool_]:
         """Where no more than some standard errors are lost, shape (mixtures,)."""
         return self.means >= -margin * self.errors - NOISE
+
+
+def estimated(own: Side, rival: Side | None = None) -> Estimate:
+    """The mean of one mixture, or that of its paired difference to another, with its interval.
+
+    Args:
+        own: Of one mixture.
+        rival: Of another one, on the same queries.
+    """
+    values = own.values[0] if rival is None else own.values[0] - rival.values[0]
+    low, high = interval([values[own.groups == group] for group in np.unique(own.groups)])
+    return Estimate(float(grouped_means(values[None], own.groups)[0]), low, high)

@@ -71,10 +71,10 @@ class Pool:
     @classmethod
     def of_collection(cls, collection: Collection) -> Pool:
         """The pool of a whole corpus; documents as mteb encodes them, title first."""
-        texts = [f"{row['title']} {row['text']}".strip() for row in collection.corpus]
-        passages = tuple(dict.fromkeys(texts))
+        texts = collection.texts
+        passages = tuple(dict.fromkeys(texts.values()))
         row_of = {passage: row for row, passage in enumerate(passages)}
-        row_of_id = {row["id"]: row_of[text] for row, text in zip(collection.corpus, texts, strict=True)}
+        row_of_id = {identity: row_of[text] for identity, text in texts.items()}
         judged = [_by_passage(collection.qrels[query["id"]], row_of_id) for query in collection.queries]
         return cls(
             tuple(query["text"] for query in collection.queries),

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.weighting.selection import Selection
@@ -39,6 +39,9 @@ class Choice:
     parameters: dict[str, Any] | None = None
 
 
+AFFINE = ("linear", "task_arithmetic")
+
+
 @dataclass(frozen=True)
 class MethodChoice:
     """A merging method with parameters.
@@ -50,6 +53,11 @@ class MethodChoice:
 
     name: str = "linear"
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the result is a weighted sum of what each source gives alone."""
+        return self.name in AFFINE and "clamp" not in self.parameters
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,33 @@ class Strategy(BaseModel, ABC):
         Raises:
             EmbedmergeError: The evidence does not allow a choice.
         """
+
+
+class OnExamples(Strategy, ABC):
+    """A strategy that looks at examples of the target domain.
+
+    Attributes:
+        examples: JSONL file with `query`, `pos` and `neg` on each line, or a BEIR folder with `:split`; held
+            out from tuning.
+        similarity_temperature: Divides similarities in the loss.
+        seed: Of every draw.
+        i_know_this_is_test_data: Whether what it looks at may come from a test split.
+    """
+
+    examples: str
+    similarity_temperature: float = Field(default=0.05, gt=0)
+    seed: int = 0
+    i_know_this_is_test_data: bool = False
+
+    @property
+    def examples_file(self) -> str | None:
+        """The file or folder with the examples."""
+        return self.examples
+
+    @property
+    def may_see_test_data(self) -> bool:
+        """Whether the user has said so."""
+        return self.i_know_this_is_test_data
 
 
 class Explicit(Strategy):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedmerge.weighting.averaging import in_decimals
+from embedmerge.weighting.decimals import in_decimals
 from embedmerge.weighting.groundwork import Confirmed, Groundwork, Options
 from embedmerge.weighting.selection import Confirmation
 

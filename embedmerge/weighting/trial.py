@@ -7,7 +7,7 @@ import json
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,13 +104,13 @@ class Trials:
         model = replace(self._base, name=name, folder=folder, sha256=self._digest(content))
         return Encoder(model, self.settings, self._cache, self._labelled(name), write)
 
-    @property
+    @cached_property
     def cosine(self) -> bool:
         """Whether the models' embeddings are compared by their angle: normalised, or by cosine similarity."""
         base = self._base
         return base.normalises or base.similarity == "cosine"
 
-    @property
+    @cached_property
     def _base(self) -> EncoderModel:
         return encoder_model(self.sources[0].checkpoint)
 

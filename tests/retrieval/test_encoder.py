@@ -84,7 +84,7 @@ def test_blocks_do_not_depend_on_what_was_cached(base: Path, tmp_path: Path, mon
 
 def test_no_batch_exceeds_the_token_budget(base: Path, monkeypatch) -> None:
     encoder = Encoder(model(base), EncodingSettings(tokens_per_batch=64))
-    batches = list(encoder._batches(TEXTS))
+    batches = list(encoder.batches(TEXTS))
     lengths = encoder._token_counts(TEXTS)
     assert sorted(row for batch in batches for row in batch) == list(range(len(TEXTS)))
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 64 for batch in batches)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from found_examples import write_examples_for
 from words import sentence
 
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
-from embedmerge.sources import SourceSpec, encoder_model, open_sources
+from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import load_examples
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
@@ -73,8 +73,8 @@ def five_sources(base: Path, make_expert: Callable[..., Path]) -> FiveSources:
     folder = base.parent / "five-examples"
     folder.mkdir()
     parts = [
-        write_examples_for(experts[0], folder / "first.jsonl", ONE, seed=7),
-        write_examples_for(experts[1], folder / "second.jsonl", OTHER, seed=9),
+        write_examples_for(experts[0], folder / "first.jsonl", ONE, seed=7, passages_each=2),
+        write_examples_for(experts[1], folder / "second.jsonl", OTHER, seed=9, passages_each=2),
     ]
     examples = folder / "examples.jsonl"
     examples.write_text("".join(part.read_text() for part in parts))
@@ -96,19 +96,3 @@ def landscape_of(folders: Sequence[Path], grounds: Sequence[Retrieval], guard: G
     landscape = Landscape(Trials(sources, EncodingSettings()), grounds, guard.grounds())
     landscape.bend()
     return landscape
-
-
-def write_examples_for(model: Path, file: Path, number: int, seed: int) -> Path:
-    """Examples whose positives are what one model ranks first, so that it is the one to retrieve them."""
-    random = np.random.default_rng(seed)
-    queries = [sentence(random, 5) for _ in range(number)]
-    passages = [sentence(random, 12) for _ in range(2 * number)]
-    (source,), _ = open_sources([SourceSpec("base", str(model), "base")])
-    encoder = Encoder(encoder_model(source.checkpoint))
-    first = (encoder.embed(queries) @ encoder.embed(passages).T).argmax(axis=1)
-    rows = [
-        {"query": query, "pos": [passages[row]], "neg": [passages[(row + 1) % len(passages)]]}
-        for query, row in zip(queries, first.tolist(), strict=True)
-    ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file

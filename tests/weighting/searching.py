@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from words import sentence
 
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
-from embedmerge.sources import SourceSpec, encoder_model, open_sources
+from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import read_examples
 from embedmerge.weighting.strategy import Evidence, MethodChoice
 from embedmerge.weighting.trial import Trials
@@ -56,22 +55,6 @@ def merges(evidence: Evidence) -> list[str]:
     """The mixtures merged so far."""
     assert isinstance(evidence.trials, CountingTrials)
     return evidence.trials.merged
-
-
-def write_examples_for(model: Path, file: Path, number: int = 24, seed: int = 7) -> Path:
-    """Examples whose positive is what one model ranks first, so that it finds them all."""
-    random = np.random.default_rng(seed)
-    queries = [sentence(random, 5) for _ in range(number)]
-    passages = [sentence(random, 12) for _ in range(4 * number)]
-    (source,), _ = open_sources([SourceSpec("model", str(model), "base")])
-    encoder = Encoder(encoder_model(source.checkpoint))
-    first = (encoder.embed(queries) @ encoder.embed(passages).T).argmax(axis=1)
-    rows = [
-        {"query": query, "pos": [passages[row]], "neg": [passages[(row + 1) % len(passages)]]}
-        for query, row in zip(queries, first.tolist(), strict=True)
-    ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
 
 
 def write_texts(file: Path, number: int = 32, seed: int = 8) -> Path:

@@ -10,9 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from words import sentence
 
-from embedmerge.api import choose, weigh
+from embedmerge.api import weigh
 from embedmerge.errors import EmbedmergeError
 from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.stages import choose
 from embedmerge.weighting import survey
 from embedmerge.weighting.examples import Example, ExampleSet
 from embedmerge.weighting.front import Front

@@ -47,29 +47,29 @@ def test_tasks_may_lose_some_standard_errors_of_the_paired_difference(floor: flo
     base = random.uniform(0, 100, (1, 48))
     shifts = np.linspace(-4, 2, 40)[:, None]
     mixtures = base + shifts + random.normal(0, 8, (40, 48))
-    kept = Guard(tasks=("a:dev", "b:dev", "c:dev"), floor=floor).kept(
+    margins = Guard(tasks=("a:dev", "b:dev", "c:dev"), floor=floor).margins(
         Side(mixtures, groups), Side(base, groups)
     )
     expected = []
     for row in mixtures - base:
         mean, error = task_floor(row, groups)
         expected.append(mean >= -floor * error)
-    assert kept.tolist() == expected
+    assert (margins >= 0).tolist() == expected
     assert 0 < sum(expected) < 40
 
 
 def test_the_base_is_above_every_floor() -> None:
     values, groups = np.random.default_rng(1).uniform(0, 100, (1, 9)), np.zeros(9, int)
     base = Side(values, groups)
-    assert Guard(tasks=("a:dev",), floor=0).kept(base, base).tolist() == [True]
+    assert Guard(tasks=("a:dev",), floor=0).margins(base, base) >= 0
     silent = Side(np.array([[-2e-7, -1e-7]]), np.zeros(2, int))  # its own divergence, as float32 has it
-    assert Guard(budget=0).kept(silent, silent).tolist() == [True]
+    assert Guard(budget=0).margins(silent, silent) >= 0
 
 
 def test_text_may_diverge_by_a_budget_on_average() -> None:
     groups = np.zeros(4, int)
     diverged = -np.array([[0.0, 0.0, 0.0, 0.0], [0.01, 0.03, 0.05, 0.02], [0.2, 0.0, 0.0, 0.0]])
-    assert Guard(budget=0.03).kept(Side(diverged, groups), Side(diverged[:1], groups)).tolist() == [
+    assert (Guard(budget=0.03).margins(Side(diverged, groups), Side(diverged[:1], groups)) >= 0).tolist() == [
         True,
         True,
         False,

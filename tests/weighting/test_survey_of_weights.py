@@ -13,9 +13,10 @@ from scipy.special import logsumexp, rel_entr, softmax
 from sentence_transformers import SentenceTransformer
 from words import sentence, write_collection
 
-from embedmerge.api import choose, weigh
+from embedmerge.api import weigh
 from embedmerge.errors import EmbedmergeError
 from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.stages import choose
 from embedmerge.weighting.examples import Example, ExampleSet
 from embedmerge.weighting.front import Front
 from embedmerge.weighting.guard import Guard

@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.weighting.guarded import AFFINE, Guarded
+from embedmerge.weighting.guarded import Guarded
 from embedmerge.weighting.search.exploring import explore
 from embedmerge.weighting.search.library import require_installed
 from embedmerge.weighting.search.ranges import ranges_of
 from embedmerge.weighting.search.space import Space
-from embedmerge.weighting.strategy import MethodChoice
+from embedmerge.weighting.strategy import AFFINE, MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,11 +104,5 @@ class Searched(Guarded):
         found = explore(self.optimiser, space, look, judge, self.trials)
         return np.array([point.weights for point in found])
 
-    def pick(self, judge: Judge) -> Float64:
-        """The best of these."""
-        points = self.points(judge)
-        best: Float64 = points[judge.best(points)]
-        return best
-
     def _is_affine(self, method: MethodChoice) -> bool:
-        return method.name in AFFINE and "clamp" not in method.parameters and not self.space
+        return method.is_affine and not self.space

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedmerge.weighting.cocktail import DECIMALS
+from embedmerge.weighting.decimals import DECIMALS
 from embedmerge.weighting.projection import within
 
 if TYPE_CHECKING:

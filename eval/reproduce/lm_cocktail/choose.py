@@ -112,3 +112,8 @@ def read_choices(study: Study) -> list[dict[str, Any]]:
             content = json.loads(path.read_text(encoding="utf-8"))
             found.append({"target": target, "row": row, "examples": number, "seed": seed, **content})
     return found
+
+
+def key_of(weights: dict[str, float]) -> str:
+    """A file name for a mixture."""
+    return "-".join(f"{name}{weight:g}" for name, weight in weights.items() if weight)

@@ -130,7 +130,7 @@ def training_rows(
 ) -> tuple[list[Pair], list[Pair], Collection]:
     """Pairs to tune on, pairs held out for examples, and the collection's train split."""
     train = read_collection(collection_folder(name, data, work), "train")
-    texts = {row["id"]: f"{row['title']} {row['text']}".strip()[:CHARACTERS] for row in train.corpus}
+    texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
     tuned, held = [], []
     for query in train.queries:
         if bare(query["text"]) in tested:

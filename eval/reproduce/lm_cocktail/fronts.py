@@ -57,9 +57,7 @@ def front_of(study: Study, method: str) -> dict[str, Any]:
     )
     landscape.bend()
     quality = landscape.quality(np.column_stack([1 - SCALES, SCALES]))
-    groups = quality.target.groups
-    each = [quality.target.values[:, groups == group].mean(axis=1) for group in range(len(tests))]
-    return {"scales": SCALES.tolist(), "sets": list(tests), "scores": np.stack(each, axis=1).tolist()}
+    return {"scales": SCALES.tolist(), "sets": list(tests), "scores": quality.target.by_ground.T.tolist()}
 
 
 def read_fronts(study: Study) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-from domains import draw, training_rows
+from domains import CHARACTERS, draw, training_rows
 
 from embedmerge.weighting.examples import Example, load_examples
 from embedmerge.weighting.pool import first_ranks
@@ -31,7 +31,7 @@ def write_pool(name: str, encoder: Encoder, data: Path, work: Path, tested: set[
         return path
     _, held, train = training_rows(name, data, work, tested)
     held = held[:ROWS]
-    texts = {row["id"]: f"{row['title']} {row['text']}".strip()[:700] for row in train.corpus}
+    texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
     right = [{texts[document] for document in train.qrels[pair.query_id]} for pair in held]
     others = sorted(texts, key=lambda identity: draw("mined", name, identity))[:MINED_FROM]
     documents = list(

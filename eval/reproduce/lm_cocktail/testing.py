@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from choose import read_choices
+from choose import key_of, read_choices
 from domains import TARGETS
-from tables import key_of
 
 from embedmerge.atomic import write_json
 from embedmerge.weighting.ground import Retrieval
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from study import Study
-
-    from embedmerge.weighting.landscape import Quality
 
     Float64 = NDArray[np.float64]
 
@@ -39,21 +36,17 @@ class Tests:
 
     def scores(self, weights: Sequence[dict[str, float]]) -> Float64:
         """Approximate nDCG@10 of mixtures on each set, shape (mixtures, sets)."""
-        return self._by_set(self.landscape.quality(np.stack([self.vector(each) for each in weights])))
+        vectors = np.stack([self.vector(each) for each in weights])
+        return self.landscape.quality(vectors).target.by_ground.T
 
     def true_scores(self, weights: dict[str, float]) -> Float64:
         """nDCG@10 of one really merged mixture on each set, shape (sets,)."""
         embedded = self.landscape.merged(self.vector(weights))
-        return self._by_set(self.landscape.judged(embedded))[0]
+        return self.landscape.judged(embedded).target.by_ground[:, 0]
 
     def vector(self, weights: dict[str, float]) -> Float64:
         """Weights of all nine sources."""
         return np.array([weights.get(name, 0.0) for name in self.names])
-
-    def _by_set(self, quality: Quality) -> Float64:
-        groups = quality.target.groups
-        each = [quality.target.values[:, groups == group].mean(axis=1) for group in range(len(self.sets))]
-        return np.stack(each, axis=1)
 
 
 def test(study: Study) -> None:

@@ -1,0 +1,129 @@
+"""The stages on what is open already: a command opens it, a run does so once for all of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.merging.streaming import Arithmetic
+from embedmerge.statistics.text import texts_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.evaluation.compare import TaskScores
+    from embedmerge.evaluation.scoring import ScoreStore
+    from embedmerge.evaluation.tasks import Task
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.sources import Source
+    from embedmerge.statistics.text import Text
+    from embedmerge.weighting.examples import ExampleSet
+    from embedmerge.weighting.strategy import Choice, MethodChoice, Strategy
+
+    Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model's scores.
+
+    Attributes:
+        model: Folder or hub id as given.
+        scores: One entry per task.
+        files: Where each entry is kept, with the score of every query.
+    """
+
+    model: str
+    scores: tuple[TaskScores, ...]
+    files: tuple[Path, ...]
+
+
+def method_texts(method: MethodChoice, names: Sequence[str], file: Path | None) -> list[Text]:
+    """The texts that a method is to read, none where it needs none.
+
+    Args:
+        method: Merging method.
+        names: Names of the sources, base first.
+        file: What the user gave.
+
+    Raises:
+        EmbedmergeError: The method does not fit these sources, needs text and has none, or has no use for it.
+    """
+    arithmetic = Arithmetic.of(method.name, method.parameters, Coefficients.uniform(names))
+    return texts_for(arithmetic, file)
+
+
+def choose(
+    sources: Sequence[Source],
+    strategy: Strategy,
+    examples: ExampleSet,
+    settings: EncodingSettings | None = None,
+    *,
+    method: MethodChoice | None = None,
+    texts: Sequence[Text] = (),
+    journal: Path | None = None,
+    progress: Progress | None = None,
+) -> Choice:
+    """`weigh` for sources and examples that are already open.
+
+    Args:
+        sources: Opened, base first.
+        strategy: How.
+        examples: Of the target domain.
+        settings: How texts are encoded.
+        method: How the mixture will be merged; linear where None.
+        texts: For a method that needs statistics.
+        journal: File in which a search notes what it has tried; None for none.
+        progress: Called with a label, texts done and texts in all.
+
+    Raises:
+        EmbedmergeError: The evidence does not allow a choice.
+    """
+    from embedmerge.retrieval.cache import EmbeddingCache
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.weighting.strategy import Evidence, MethodChoice
+    from embedmerge.weighting.trial import Trials
+
+    trials = Trials(sources, settings or EncodingSettings(), EmbeddingCache.of_user(), texts, progress)
+    evidence = Evidence(
+        sources, examples.examples, trials, examples.corpus, method or MethodChoice(), journal
+    )
+    return strategy.choose(evidence)
+
+
+def score_all(
+    checkpoint: Checkpoint,
+    tasks: Sequence[Task],
+    store: ScoreStore,
+    settings: EncodingSettings | None = None,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """`evaluate` for one opened model and opened tasks."""
+    from embedmerge.evaluation.scoring import score
+    from embedmerge.retrieval.cache import EmbeddingCache
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.sources import encoder_model
+
+    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
+    scores = []
+    for task in tasks:
+        encoder.progress = labelled(progress, f"{task.name}: {checkpoint.name}")
+        scores.append(score(encoder, task, store))
+    return Evaluated(
+        checkpoint.location.given, tuple(scores), tuple(store.path(encoder, task) for task in tasks)
+    )
+
+
+def data_folder() -> Path | None:
+    """The folder of local collections that `EMBEDMERGE_DATA` names."""
+    stated = os.environ.get("EMBEDMERGE_DATA")
+    return Path(stated).expanduser() if stated else None
+
+
+def labelled(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
+    """Progress of one thing, under its label."""
+    return (lambda done, total: progress(label, done, total)) if progress else None
