@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embedmerge.diagnosis.diagnose import Diagnosis
-    from embedmerge.evaluation.compare import Side
+    from embedmerge.evaluation.suites import Named
     from embedmerge.merging.settings import Setting
     from embedmerge.mixture import Written
     from embedmerge.retrieval.encoder import EncodingSettings
@@ -221,10 +221,13 @@ def weigh(
 
 def evaluate(
     models: Sequence[str],
-    tasks: dict[Side, Sequence[str]],
+    tasks: Named,
     *,
+    suite: str | Path | None = None,
+    languages: Sequence[str] = (),
     settings: EncodingSettings | None = None,
     store: Path | None = None,
+    runs: bool = False,
     data_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Evaluated]:
@@ -242,9 +245,13 @@ def evaluate(
 
     Args:
         models: Folders or hub ids.
-        tasks: Side -> mteb names, mteb benchmark names, or BEIR folders with an optional `:split`.
+        tasks: Side -> mteb names, mteb benchmark names, or collections with an optional `:split`.
+        suite: Further tasks: the name of a suite that comes with embedmerge, or a YAML file.
+        languages: Languages of tasks that name none, such as `deu`.
         settings: How texts are encoded.
-        store: Where finished scores are kept, keyed by content; the user's cache where None.
+        store: Where finished scores are kept, keyed by content, with mteb's own result files; the user's
+            cache where None.
+        runs: Whether to keep the ranked documents of every query as TREC run files too.
         data_dir: Where a task that is no folder here is looked for; `EMBEDMERGE_DATA` where None.
         progress: Called with a label, texts done and texts in all.
 
@@ -254,13 +261,16 @@ def evaluate(
     Raises:
         EmbedmergeError: A model or a task cannot be opened.
     """
-    from embedmerge.evaluation.scoring import ScoreStore
-    from embedmerge.evaluation.suites import open_sides
+    from embedmerge.evaluation.store import ScoreStore
+    from embedmerge.evaluation.suites import Suite, open_sides
+    from embedmerge.recipe import read_suite
     from embedmerge.retrieval.cache import cache_folder
 
     opened = [open_checkpoint(locate(model)) for model in models]
-    found = open_sides(tasks, data_dir or data_folder())
-    scores = ScoreStore(store or cache_folder() / "scores")
+    named = Suite.model_validate(tasks).with_languages(languages)
+    further = read_suite(suite).with_languages(languages) if suite else None
+    found = open_sides(named.by_side, data_dir or data_folder(), further)
+    scores = ScoreStore(store or cache_folder() / "scores", runs=runs)
     return [score_all(checkpoint, found, scores, settings, progress) for checkpoint in opened]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.evaluation.named import ENTRY
+from embedmerge.evaluation.suites import Sides, Suite, bundled_suites
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES
@@ -21,7 +24,6 @@ from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 RESERVED = ("uniform", "cocktail", "placebo", "chosen", "merged")
 COPY = "configs/ has recipes to copy"
@@ -101,17 +103,17 @@ def _name_alone(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class Evaluation(_Part):
+class Evaluation(Sides):
     """What the merged model is checked on, beside base, experts and uniform average.
 
     Attributes:
-        target: Tasks of the target domain: mteb names, or BEIR folders with an optional `:split`.
+        target: Tasks of the target domain: mteb names, or collections with an optional `:split`, each
+            alone or as `{task, split, languages, prompts: {query, document}}`.
         general: Tasks that stand for everything else.
-        suite: A YAML file with further `target` and `general` tasks.
+        suite: Name of a suite that comes with embedmerge, such as `nano`, or a YAML file with further
+            `target` and `general` tasks.
     """
 
-    target: tuple[str, ...] = ()
-    general: tuple[str, ...] = ()
     suite: str | None = None
 
 
@@ -227,20 +229,27 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     return _validated(content, "recipe")
 
 
-def read_suite(path: Path) -> Evaluation:
-    """Target and general tasks from a suite file; folders are taken from where the file lies.
+def read_suite(given: str | Path) -> Suite:
+    """A suite by its name or from its file; folders are taken from where the file lies.
+
+    >>> len(read_suite("nano").general)
+    9
+
+    Args:
+        given: Name of a suite that comes with embedmerge, or a file.
 
     Raises:
-        EmbedmergeError: Missing, not YAML, or a key it should not have.
+        EmbedmergeError: No such suite or file, not YAML, or a key it should not have.
     """
+    known = bundled_suites()
+    path = known.get(str(given)) or Path(_expanded(str(given)))
+    content = read_mapping(path, f"a suite is a YAML file, or one of {', '.join(known)}")
     try:
-        suite = Evaluation.model_validate(read_mapping(path, COPY))
+        located = Suite.model_validate(content).model_dump()
+        _locate_tasks(located, path.parent)
+        return Suite.model_validate(located).with_languages()
     except ValidationError as error:
-        raise _readable(error, str(path), Evaluation) from error
-    return Evaluation(
-        target=tuple(_near(task, path.parent) for task in suite.target),
-        general=tuple(_near(task, path.parent) for task in suite.general),
-    )
+        raise _readable(error, str(path), Suite) from error
 
 
 def read_mapping(path: Path, otherwise: str) -> dict[str, Any]:
@@ -281,7 +290,7 @@ def _readable(error: ValidationError, where: str, root: type[BaseModel]) -> Embe
     """The first fault as one line that names the key and, where it is unknown, the nearest one."""
     # A misspelt key is often missing under its right name too; the spelling is what to mend.
     fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    location = [part for part in fault["loc"] if part not in STRATEGIES]
+    location = [part for part in fault["loc"] if part not in (*STRATEGIES, ENTRY)]
     key = ".".join(str(part) for part in location) or "recipe"
     if fault["type"] == "extra_forbidden":
         fields = list(_model_at(root, fault["loc"][:-1]).model_fields)
@@ -320,10 +329,17 @@ def _locate_paths(content: dict[str, Any], folder: Path) -> None:
     if content["method"]["text"]:
         content["method"]["text"] = str(folder / _expanded(content["method"]["text"]))
     evaluation = content["evaluation"]
-    for side in ("target", "general"):
-        evaluation[side] = [_near(task, folder) for task in evaluation[side]]
-    if evaluation["suite"]:
+    _locate_tasks(evaluation, folder)
+    if evaluation["suite"] and evaluation["suite"] not in bundled_suites():
         evaluation["suite"] = str(folder / _expanded(evaluation["suite"]))
+
+
+def _locate_tasks(sides: dict[str, Any], folder: Path) -> None:
+    for side in ("target", "general"):
+        sides[side] = [
+            _near(task, folder) if isinstance(task, str) else {**task, "task": _near(task["task"], folder)}
+            for task in sides[side]
+        ]
 
 
 def _locate_evidence(weighting: dict[str, Any], folder: Path) -> None:

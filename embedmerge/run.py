@@ -20,7 +20,7 @@ from embedmerge.checkpoint.lineage import weights_sha256
 from embedmerge.diagnosis.diagnose import require_one_base
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
-from embedmerge.evaluation.scoring import ScoreStore
+from embedmerge.evaluation.store import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
 from embedmerge.manifest import NAME as MANIFEST
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.evaluation.compare import TaskScores
+    from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
     from embedmerge.sources import Source
@@ -124,9 +124,8 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     texts = method_texts(method.choice, names, Path(method.text) if method.text else None)
     sources, warnings = open_sources(recipe.sources())
     named = recipe.evaluation
-    suite = read_suite(Path(named.suite)) if named.suite else type(named)()
-    sides = {"target": (*named.target, *suite.target), "general": (*named.general, *suite.general)}
-    tasks = open_sides(sides, data_dir or data_folder())  # type: ignore[arg-type]
+    suite = read_suite(named.suite) if named.suite else None
+    tasks = open_sides(named.by_side, data_dir or data_folder(), suite)
     _require_untested(recipe.weighting, examples, tasks)
     require_all_finite(sources)
     doubts = require_one_base([source.checkpoint for source in sources])
@@ -285,7 +284,14 @@ class _Run:
         models = (*self.opened.checkpoints, *self._controls(choice, merged), merged)
         scores = {checkpoint.name: self._score(checkpoint) for checkpoint in models}
         base = self.opened.sources[0].name
-        return compare(scores, base, self.opened.recipe.fine_tune, merged.name)
+        task_of = {(task.name, task.split): task for task in self.opened.tasks}
+        return compare(
+            scores,
+            base,
+            self.opened.recipe.fine_tune,
+            merged.name,
+            texts=lambda task, split: task_of[task, split].texts,
+        )
 
     def _score(self, checkpoint: Checkpoint) -> Sequence[TaskScores]:
         self.watcher.stage(f"evaluate {checkpoint.name}")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.evaluation.compare import TaskScores
-    from embedmerge.evaluation.scoring import ScoreStore
+    from embedmerge.evaluation.scores import TaskScores
+    from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
     from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.sources import Source
@@ -103,16 +103,18 @@ def score_all(
     progress: Progress | None = None,
 ) -> Evaluated:
     """`evaluate` for one opened model and opened tasks."""
+    from embedmerge.evaluation.adapter import Identity
     from embedmerge.evaluation.scoring import score
     from embedmerge.retrieval.cache import EmbeddingCache
     from embedmerge.retrieval.encoder import Encoder
     from embedmerge.sources import encoder_model
 
     encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
+    identity = Identity.of(checkpoint, encoder)
     scores = []
     for task in tasks:
         encoder.progress = labelled(progress, f"{task.name}: {checkpoint.name}")
-        scores.append(score(encoder, task, store))
+        scores.append(score(encoder, task, store, identity))
     return Evaluated(
         checkpoint.location.given, tuple(scores), tuple(store.path(encoder, task) for task in tasks)
     )

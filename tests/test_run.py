@@ -92,8 +92,13 @@ def recipe(recipe_file: Path) -> Recipe:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What a user is given: everything but the stages' own files."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".running"]
+    """What a user is given: everything but the stages' own files, and mteb's, which say when and how long."""
+    timed = folder / "scores" / "results"
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".running" and not path.is_relative_to(timed)
+    ]
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from embedmerge import __version__
-from embedmerge.cli import demo, evaluate, inspect, merge, methods, run, verify, weigh
+from embedmerge.cli import demo, evaluate, inspect, merge, methods, run, tasks, verify, weigh
 from embedmerge.cli.group import Commands
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for module, panel in (
     (merge, "merge"),
     (weigh, "weigh"),
     (evaluate, "evaluate"),
+    (tasks, "tasks"),
     (inspect, "inspect"),
     (methods, "methods"),
     (verify, "verify"),

@@ -17,15 +17,26 @@ if TYPE_CHECKING:
 def command(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders or hub ids.")],
     task: Annotated[
-        list[str], typer.Option("--task", help="mteb task or benchmark, or BEIR folder with :split; repeat.")
+        list[str],
+        typer.Option("--task", help="mteb task or benchmark, or collection; [LANGUAGE] and :split; repeat."),
     ] = [],
     target_task: Annotated[
         list[str], typer.Option("--target-task", help="A task of the target domain; repeat.")
     ] = [],
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="nano, beir-small, mteb-en-retrieval, local, or a YAML file."),
+    ] = None,
+    language: Annotated[
+        list[str], typer.Option("--language", help="Language of tasks that name none, such as deu; repeat.")
+    ] = [],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for the scores, those of single queries too."),
+        typer.Option(
+            "-o", "--output", help="Folder for mteb's result files and the scores of single queries."
+        ),
     ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="Keep TREC run files too; with -o.")] = False,
     precision: Precision = "fp32",
     max_seq_length: MaxLength = None,
     data_dir: DataDir = None,
@@ -36,14 +47,20 @@ def command(
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.cli.options import encoding
 
-    if not task and not target_task:
-        raise EmbedmergeError("--task: give at least one, such as NFCorpus or path/to/scifact:test")
+    if not task and not target_task and suite is None:
+        msg = "--task: give at least one, such as NFCorpus or path/to/scifact:test, or a --suite"
+        raise EmbedmergeError(msg)
+    if runs and output is None:
+        raise EmbedmergeError("--runs: say where with -o FOLDER")
     with Screen(quiet=as_json) as screen:
         evaluated = evaluate(
             models,
             {"target": target_task, "general": task},
+            suite=suite,
+            languages=language,
             settings=encoding(precision, max_seq_length),
             store=output,
+            runs=runs,
             data_dir=data_dir,
             progress=screen.progress,
         )

@@ -42,7 +42,7 @@ MaxLength = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where BEIR folders are looked for.", envvar="EMBEDMERGE_DATA"),
+    typer.Option("--data-dir", help="Where local collections are looked for.", envvar="EMBEDMERGE_DATA"),
 ]
 
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.errors import EmbedmergeError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,7 @@ def with_cached_data(task: Any) -> Any:
         task: The task; its own `load_data` is wrapped.
 
     Returns:
-        The same task. Whatever keeps its data away is an `OSError` from then on.
+        The same task. Whatever keeps its data away is an `EmbedmergeError` of one line from then on.
     """
     own = task.load_data
 
@@ -34,10 +36,41 @@ def with_cached_data(task: Any) -> Any:
         try:
             _load(task, lambda: own(*args, **kwargs))
         except (OSError, ValueError, DatasetsError, HTTPError) as error:
-            raise OSError(next(iter(str(error).splitlines()), type(error).__name__)) from error
+            raise _unavailable(task, error) from error
 
     task.load_data = load_data
     return task
+
+
+def is_cached(task: Any) -> bool:
+    """Whether a task's data is in the hub's cache or among the tables of `datasets`, at its revision."""
+    dataset = task.metadata.dataset
+    snapshot = _snapshot(dataset)
+    if snapshot is not None and any(
+        file.is_file() and file.name != "README.md" for file in snapshot.rglob("*")
+    ):
+        return True
+    return dataset["revision"] in _revisions(dataset)
+
+
+def fetch_command(task: Any) -> str:
+    """What to run where there is a network, to get a task's data at its revision."""
+    dataset = task.metadata.dataset
+    return f"hf download {dataset['path']} --repo-type dataset --revision {dataset['revision']}"
+
+
+def _unavailable(task: Any, error: Exception) -> EmbedmergeError:
+    """Which task, which revision, why not, and how to bring it."""
+    from huggingface_hub import constants
+
+    dataset = task.metadata.dataset
+    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset['path'].replace('/', '--')}"
+    return EmbedmergeError(
+        f"{task.metadata.name}: its data ({dataset['path']}@{dataset['revision']}) is not in the Hugging "
+        f"Face cache and cannot be fetched ({reason}); where there is a network run `{fetch_command(task)}` "
+        f"and bring what it fetched as {folder}, or name a local collection"
+    )
 
 
 def _load(task: Any, own: Callable[[], None]) -> None:
@@ -85,14 +118,21 @@ def _snapshot(dataset: dict[str, Any]) -> Path | None:
 
 def _refuse_other_revisions(dataset: dict[str, Any]) -> None:
     """Offline, `datasets` takes the newest tables it has of a data set, whatever revision is asked for."""
+    if _revisions(dataset) - {dataset["revision"]}:
+        raise FileNotFoundError(f"{_tables(dataset)} holds other revisions of it")
+
+
+def _revisions(dataset: dict[str, Any]) -> set[str]:
+    """Revisions of which `datasets` has tables."""
+    return {found.name for found in _tables(dataset).glob("*/*/*") if found.is_dir()}
+
+
+def _tables(dataset: dict[str, Any]) -> Path:
     from datasets import config
     from datasets.naming import camelcase_to_snakecase
 
     *owner, name = dataset["path"].split("/")
-    folder = Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(name)])
-    others = {found.name for found in folder.glob("*/*/*") if found.is_dir()} - {dataset["revision"]}
-    if others:
-        raise FileNotFoundError(f"{folder} holds other revisions of it")
+    return Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(name)])
 
 
 def _stay_with_the_hub() -> None:

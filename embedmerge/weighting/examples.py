@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.beir import read_collection
+from embedmerge.retrieval.collection import read_collection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.beir import read_collection
+from embedmerge.retrieval.collection import read_collection
 from embedmerge.statistics.text import load_texts
 from embedmerge.weighting.examples import refuse_test_split
 from embedmerge.weighting.ground import Preservation, Retrieval
@@ -43,7 +43,8 @@ class Guard(BaseModel):
         tasks: BEIR folders, each with `:split`, on which nDCG@10 is measured.
         text: A `.txt` file of one text on each line, or a `.jsonl` file; the base's ranking among
             neighbouring lines is to be kept.
-        floor: With tasks, standard errors of the paired difference that a mixture may be below the base.
+        floor: With tasks, standard errors of the paired difference that a mixture may be below the base, in
+            the mean and on every single task: else what one gains would pay for what another loses.
         budget: With text, the mean KL divergence from the base that is allowed, in nats.
         most: Queries of each task, or texts, at most.
         seed: Of the choice where there are more.
@@ -77,7 +78,8 @@ class Guard(BaseModel):
     def described_floor(self) -> str:
         """In words, for reports."""
         if self.tasks:
-            return f"at most {self.floor:g} standard errors below the base"
+            everywhere = ", in the mean and on every task" if len(self.tasks) > 1 else ""
+            return f"at most {self.floor:g} standard errors below the base{everywhere}"
         return f"a divergence of at most {self.budget:g} nats from the base"
 
     def grounds(self, *, test_data: bool = False) -> list[Ground]:
@@ -122,8 +124,16 @@ class Guard(BaseModel):
         if not self.tasks:
             return general.means + self.budget + NOISE
         differences = general.values - base.values
-        error = standard_errors(differences, general.groups)
-        return grouped_means(differences, general.groups) + self.floor * error + NOISE
+        alone = [general.groups == group for group in np.unique(general.groups)]
+        margins = [
+            self._above(differences[:, rows], general.groups[rows])
+            for rows in (np.ones_like(general.groups, bool), *alone)
+        ]
+        lowest: NDArray[np.float64] = np.min(margins, axis=0)
+        return lowest
+
+    def _above(self, differences: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+        return grouped_means(differences, groups) + self.floor * standard_errors(differences, groups) + NOISE
 
     def _task(self, named: str, *, test_data: bool) -> Retrieval:
         folder, _, split = named.rpartition(":")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embedmerge.retrieval.beir import Collection
+    from embedmerge.retrieval.collection import Collection
     from embedmerge.weighting.examples import Example
 
     Embeddings = NDArray[np.float32]

@@ -102,10 +102,11 @@ def evaluate(
 
 
 def is_one_line_on(metadata: Any, errors: str) -> bool:
-    """Whether it is one line that names the task, the data set and the revision."""
+    """Whether it is one line that names the task, the data set and the revision, and how to fetch them."""
     content = "{path}@{revision}".format(**metadata.dataset)
     start = f"error: {metadata.name}: its data ({content}) is not in the Hugging Face cache"
-    return errors.startswith(start) and len(errors.splitlines()) == 1
+    fetch = "`hf download {path} --repo-type dataset --revision {revision}`".format(**metadata.dataset)
+    return errors.startswith(start) and fetch in errors and len(errors.splitlines()) == 1
 
 
 def write_beir_shape(folder: Path, collection: Path) -> Path:

@@ -13,9 +13,10 @@ from embedmerge.api import evaluate
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
-from embedmerge.evaluation.scoring import ScoreStore, score
+from embedmerge.evaluation.scoring import score
+from embedmerge.evaluation.store import ScoreStore
 from embedmerge.evaluation.tasks import open_tasks
-from embedmerge.retrieval.beir import read_collection
+from embedmerge.retrieval.collection import read_collection
 from embedmerge.retrieval.encoder import Encoder
 from embedmerge.sources import encoder_model
 
@@ -69,14 +70,14 @@ def test_two_models_under_one_folder_name_keep_their_own_scores(
     again = score(encoder(make_expert("twin-scores", base=base, seed=1, scale=0.5)), task, store)
     assert kept[0].per_query != kept[1].per_query
     assert again == kept[0]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list((tmp_path / "queries").iterdir())) == 2
 
 
 def test_a_store_file_cut_in_half_is_computed_again(base: Path, collection: Path, tmp_path: Path) -> None:
     (task,) = open_tasks([str(collection)], "target")
     store = ScoreStore(tmp_path)
     wanted = score(encoder(base), task, store)
-    (file,) = tmp_path.iterdir()
+    (file,) = (tmp_path / "queries").iterdir()
     file.write_text(file.read_text()[:100])
     assert score(encoder(base), task, store) == wanted
 

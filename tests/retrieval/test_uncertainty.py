@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
-from embedmerge.retrieval.uncertainty import RESAMPLES, bootstrap_means, interval
+from embedmerge.retrieval.uncertainty import RESAMPLES, bootstrap_means, interval, resampled_means
 
 
 def test_the_interval_of_one_group_is_that_of_a_normal_mean() -> None:
@@ -47,3 +48,19 @@ def test_the_draws_are_the_same_every_time() -> None:
 
 def test_equal_values_leave_no_doubt() -> None:
     assert interval([np.full(20, 7.0), np.full(3, 1.0)]) == (4.0, 4.0)
+
+
+def test_draws_are_those_of_scipys_bootstrap() -> None:
+    values = np.random.default_rng(4).normal(50, 20, (90, 3))
+    theirs = bootstrap(
+        (values,), np.mean, axis=0, n_resamples=RESAMPLES, batch=100, method="percentile", rng=11
+    )
+    np.testing.assert_allclose(resampled_means(values, 11), theirs.bootstrap_distribution.T, atol=1e-9)
+
+
+def test_columns_are_drawn_together_and_groups_are_not() -> None:
+    values = np.random.default_rng(5).normal(size=60)
+    drawn = resampled_means(np.stack([values, 2 * values], axis=1))
+    np.testing.assert_allclose(2 * drawn[:, 0], drawn[:, 1])
+    twice = bootstrap_means([values, values])  # a task that is there twice is two tasks
+    assert twice.std() == pytest.approx(drawn[:, 0].std() / np.sqrt(2), rel=0.1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from words import sentence
 
-from embedmerge.retrieval.beir import read_collection
+from embedmerge.retrieval.collection import read_collection
 from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import Text

@@ -52,10 +52,21 @@ def test_tasks_may_lose_some_standard_errors_of_the_paired_difference(floor: flo
     )
     expected = []
     for row in mixtures - base:
-        mean, error = task_floor(row, groups)
-        expected.append(mean >= -floor * error)
+        sides = [task_floor(row, groups)]
+        sides += [task_floor(row[groups == task], groups[groups == task]) for task in range(3)]
+        expected.append(all(mean >= -floor * error for mean, error in sides))
     assert (margins >= 0).tolist() == expected
     assert 0 < sum(expected) < 40
+
+
+def test_a_task_that_gains_does_not_pay_for_one_that_loses() -> None:
+    random = np.random.default_rng(2)
+    groups = np.repeat([0, 1], 50)
+    base = random.uniform(20, 80, (1, 100))
+    traded = base + np.where(groups == 0, 12.0, -6.0) + random.normal(0, 1, (1, 100))
+    margins = Guard(tasks=("a:dev", "b:dev")).margins(Side(traded, groups), Side(base, groups))
+    assert (traded - base).mean() > 0
+    assert -6.5 < margins[0] < -5
 
 
 def test_the_base_is_above_every_floor() -> None:
@@ -194,7 +205,7 @@ def test_a_task_of_one_query_cannot_tell_anything(collection: Path, tmp_path: Pa
 def test_it_says_what_it_looks_at_and_what_must_be_kept() -> None:
     tasks = Guard(tasks=("/somewhere/scifact:dev", "nfcorpus:dev"))
     assert tasks.described == "nDCG@10 on scifact:dev, nfcorpus:dev"
-    assert tasks.described_floor == "at most 0.5 standard errors below the base"
+    assert tasks.described_floor == "at most 0.5 standard errors below the base, in the mean and on every task"
     assert Guard(text="/somewhere/house.txt").described == "the base's ranking of house.txt"
     assert "embedmerge's own guard text" in Guard().described
     assert Guard().described_floor == "a divergence of at most 0.07 nats from the base"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.beir import Collection
+from embedmerge.retrieval.collection import Collection
 from embedmerge.weighting import pool as pool_module
 from embedmerge.weighting.examples import Example
 from embedmerge.weighting.pool import Pool, candidates_of, first_ranks

@@ -14,6 +14,7 @@ from pools import SEEDS, SIZES, drawn, read_pool
 from embedmerge.atomic import write_json
 from embedmerge.weighting.frank_wolfe import FrankWolfe
 from embedmerge.weighting.front import Front
+from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.strategy import Evidence
 from embedmerge.weighting.survey import Survey
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
 TWO, ALL, WITHOUT = "front, 2 models", "frank_wolfe, all", "frank_wolfe, without the fine-tune"
+LABELLED = ", guard with labels"
 SMALL_POOL = 4  # sources up to which the front is a grid
-OURS = (TWO, ALL, WITHOUT)
+OURS = (TWO, TWO + LABELLED, ALL, ALL + LABELLED, WITHOUT, WITHOUT + LABELLED)
 POOL_SIZES = (20, 5, 100)  # the first is what the tables compare by target
 FIRST = (POOL_SIZES[0], SEEDS[0])
 FEW = 5  # examples that LM-Cocktail's paper takes
@@ -55,10 +57,10 @@ def cells() -> Iterator[tuple[str, int, int]]:
     yield LM_TWO, 0, 0
     yield LM_ALL, FEW, SEEDS[0]
     yield from ((row, POOL_SIZES[0], SEEDS[0]) for row in OURS)
-    yield from ((TWO, number, seed) for number in SIZES for seed in SEEDS if (number, seed) != FIRST)
+    rest = [(number, seed) for seed in SEEDS for number in POOL_SIZES if (number, seed) != FIRST]
+    yield from ((row, *draw) for row in (TWO, TWO + LABELLED) for draw in rest)
     yield from ((LM_ALL, FEW, seed) for seed in SEEDS[1:])
-    pools = [(row, number, seed) for seed in SEEDS for number in POOL_SIZES for row in (ALL, WITHOUT)]
-    yield from pools[2:]
+    yield from ((row, *draw) for draw in rest for row in OURS if not row.startswith(TWO))
 
 
 def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> dict[str, float]:
@@ -67,17 +69,22 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
         return {"base": 0.5, target: 0.5}
     if row == LM_ALL:
         return lm_cocktail(study, examples)
-    experts = {TWO: [target], ALL: list(TARGETS), WITHOUT: [name for name in TARGETS if name != target]}[row]
-    return guarded(study, experts, examples)
+    peers = [name for name in TARGETS if name != target]
+    unlabelled = row.removesuffix(LABELLED)
+    experts = {TWO: [target], ALL: list(TARGETS), WITHOUT: peers}[unlabelled]
+    tasks = () if row == unlabelled else tuple(study.guard_task(name) for name in peers)
+    return guarded(study, experts, examples, Guard(tasks=tasks))
 
 
-def guarded(study: Study, experts: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+def guarded(
+    study: Study, experts: Sequence[str], examples: Sequence[Example], guard: Guard
+) -> dict[str, float]:
     """Front's pick for two models and frank_wolfe's for pools, from the surrogate alone."""
     sources = study.sources(*experts)
-    strategy = (Front if len(sources) <= SMALL_POOL else FrankWolfe)(examples="drawn")
+    strategy = (Front if len(sources) <= SMALL_POOL else FrankWolfe)(examples="drawn", guard=guard)
     survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
-    rows = np.arange(len(examples)), np.arange(len(strategy.guard.grounds()[0].queries))
-    weights = strategy.pick(survey.judge(rows))
+    judged = sum(len(ground.queries) for ground in guard.grounds())
+    weights = strategy.pick(survey.judge((np.arange(len(examples)), np.arange(judged))))
     return {source.name: round(float(weight), 4) for source, weight in zip(sources, weights, strict=True)}
 
 

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embedmerge.atomic import new_folder
 from embedmerge.harvest import harvest_library, write_beir
-from embedmerge.retrieval.beir import Collection, read_collection
+from embedmerge.retrieval.collection import Collection, read_collection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,22 +89,38 @@ def write_test(name: str, size: Size, data: Path, work: Path) -> Path:
         key=lambda identity: draw("test document", name, identity),
     )
     documents.update(filling[: max(0, size.documents - len(documents))])
-    (folder / "qrels").mkdir(parents=True)
-    corpus = [row for row in full.corpus if row["id"] in documents]
-    _write_rows(
-        folder / "corpus.jsonl",
-        ({"_id": row["id"], "title": row["title"], "text": row["text"][:CHARACTERS]} for row in corpus),
-    )
-    _write_rows(folder / "queries.jsonl", ({"_id": row["id"], "text": row["text"]} for row in kept))
-    lines = [
-        f"{row['id']}\t{document}\t{grade}"
-        for row in kept
-        for document, grade in full.qrels[row["id"]].items()
-    ]
-    (folder / "qrels" / "test.tsv").write_text(
-        "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n", encoding="utf-8"
+    write_task(
+        folder,
+        "test",
+        [
+            {"_id": row["id"], "title": row["title"], "text": row["text"][:CHARACTERS]}
+            for row in full.corpus
+            if row["id"] in documents
+        ],
+        [{"_id": row["id"], "text": row["text"]} for row in kept],
+        {row["id"]: full.qrels[row["id"]] for row in kept},
     )
     return folder
+
+
+def write_task(
+    folder: Path,
+    split: str,
+    corpus: Iterable[dict[str, str]],
+    queries: Iterable[dict[str, str]],
+    qrels: dict[str, dict[str, int]],
+) -> None:
+    """A BEIR folder of one split."""
+    lines = [
+        f"{query}\t{document}\t{grade}" for query, own in qrels.items() for document, grade in own.items()
+    ]
+    with new_folder(folder) as written:
+        (written / "qrels").mkdir()
+        _write_rows(written / "corpus.jsonl", corpus)
+        _write_rows(written / "queries.jsonl", queries)
+        (written / "qrels" / f"{split}.tsv").write_text(
+            "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n", encoding="utf-8"
+        )
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, str]]) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-from domains import CHARACTERS, draw, training_rows
+from domains import CHARACTERS, draw, training_rows, write_task
 
 from embedmerge.weighting.examples import Example, load_examples
 from embedmerge.weighting.pool import first_ranks
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROWS = 160
 NEGATIVES = 7
+GUARD_DOCUMENTS = 500
 MINED_FROM = 1500  # documents of the train split that negatives are mined from
 SIZES = (5, 20, 100)
 SEEDS = (0, 1, 2, 3, 4)
@@ -57,3 +58,32 @@ def drawn(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
 def read_pool(name: str, work: Path) -> list[Example]:
     """The rows that `write_pool` wrote."""
     return load_examples(work / "pools" / f"{name}.jsonl")
+
+
+def guard_task(name: str, data: Path, work: Path, tested: set[str]) -> str:
+    """The same queries as a labelled task for a guard: a BEIR folder and its split.
+
+    Its other documents are drawn, not mined: a task of what the base ranks highest by mistake is one that any
+    other model does better on.
+    """
+    folder = work / "guards" / name
+    if not folder.exists():
+        _, held, train = training_rows(name, data, work, tested)
+        texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
+        identity_of = {text: identity for identity, text in texts.items()}
+        held = held[:ROWS]
+        relevant = {pair.query_id: identity_of[pair.document] for pair in held}
+        drawn_others = sorted(texts, key=lambda identity: draw("guard", name, identity))
+        kept = list(dict.fromkeys([*relevant.values(), *drawn_others]))[:GUARD_DOCUMENTS]
+        known = set(kept)
+        write_task(
+            folder,
+            "dev",
+            ({"_id": identity, "text": texts[identity]} for identity in kept),
+            ({"_id": pair.query_id, "text": pair.query} for pair in held),
+            {
+                query: {document: grade for document, grade in train.qrels[query].items() if document in known}
+                for query in relevant
+            },
+        )
+    return f"{folder}:dev"

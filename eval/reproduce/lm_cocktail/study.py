@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,15 @@ from domains import OTHERS, TARGETS, Size, tested_queries, write_test
 from experts import tune_experts
 from fronts import fronts
 from memory import RememberingTrials
-from pools import read_pool, write_pool
+from pools import guard_task, read_pool, write_pool
 from tables import tables
 from testing import test
 
 from embedmerge.demo.assets import embedded_base
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
-from embedmerge.retrieval.beir import read_collection
 from embedmerge.retrieval.cache import EmbeddingCache
+from embedmerge.retrieval.collection import read_collection
 from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.guard import Guard
@@ -73,10 +74,18 @@ class Study:
 
     def write_pools(self) -> None:
         """Mine the examples' negatives."""
-        tested = tested_queries((*TARGETS, *OTHERS), self.data, self.work)
         base = self.trials(self.sources()).of_source(self.sources()[0])
         for name in TARGETS:
-            write_pool(name, base, self.data, self.work, tested)
+            write_pool(name, base, self.data, self.work, self.tested)
+
+    @cached_property
+    def tested(self) -> set[str]:
+        """Queries of the test splits, which nothing is tuned or chosen on."""
+        return tested_queries((*TARGETS, *OTHERS), self.data, self.work)
+
+    def guard_task(self, name: str) -> str:
+        """A domain's held-out rows as a task for a guard."""
+        return guard_task(name, self.data, self.work, self.tested)
 
     def remember(self, texts: Sequence[str]) -> None:
         """Encode texts with base, experts and the midpoint of each expert with the base."""
@@ -100,6 +109,8 @@ class Study:
         examples = [example for name in TARGETS for example in read_pool(name, self.work)]
         texts = [text for example in examples for text in (example.query, *example.pos, *example.neg)]
         guard = [text for ground in Guard().grounds() for text in ground.queries]
+        labelled = [ground for name in TARGETS for ground in Guard(tasks=(self.guard_task(name),)).grounds()]
+        texts += [text for ground in labelled for text in (*ground.queries, *ground.passages)]
         return list(dict.fromkeys([*guard, *texts]))
 
     def test_texts(self) -> list[str]:
