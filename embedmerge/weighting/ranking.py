@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
     Float32 = NDArray[np.float32]
 
+MANY = 16  # relevant passages of a query from which on sorting is cheaper than counting for each
+
 
 @dataclass(frozen=True)
 class Relevance:
@@ -135,6 +137,9 @@ def _ranks(scores: torch.Tensor, relevance: Relevance) -> torch.Tensor:
 
     scores = scores.detach()
     own = _own(scores, relevance)
+    if own.shape[2] > MANY:
+        worse = torch.searchsorted(scores.contiguous().sort(dim=2).values, own.contiguous())
+        return scores.shape[2] - worse - 1
     before = torch.empty_like(scores)  # counted as floats: sums of booleans take torch several times as long
     # One relevant passage at a time: all at once would be an array of candidates times relevant ones.
     counts = [

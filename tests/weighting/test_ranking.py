@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp, rel_entr, softmax
 
-from embedmerge.weighting.ranking import Relevance, divergence, infonce, ndcg_at, recall_at
+from embedmerge.weighting.ranking import MANY, Relevance, divergence, infonce, ndcg_at, recall_at
 
 MIXTURES, QUERIES = 3, 4
 seeds = st.integers(0, 10_000)
@@ -23,9 +23,9 @@ def scores_of(seed: int, width: int) -> torch.Tensor:
 
 
 def relevance_of(seed: int, width: int, highest: int) -> Relevance:
-    """A few relevant candidates of each query, at random places."""
+    """A few relevant candidates of each query, or many, at random places."""
     random = np.random.default_rng([seed, 1])
-    most = min(5, max(1, width // 2))
+    most = min(5 if seed % 2 else 2 * MANY, max(1, width // 2))
     places, grades = np.full((QUERIES, most), -1), np.zeros((QUERIES, most), np.float32)
     for query in range(QUERIES):
         number = random.integers(1, most + 1)
