@@ -7,7 +7,7 @@ writes depends on the lock alone, so a run that was stopped and one that was not
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,6 +31,7 @@ from embedmerge.recipe import Recipe, read_suite
 from embedmerge.report.card import render_card
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
+from embedmerge.report.queries import compared_queries
 from embedmerge.report.serialise import to_json
 from embedmerge.run_folder import (
     CANDIDATES,
@@ -44,7 +45,7 @@ from embedmerge.run_folder import (
     require_own,
 )
 from embedmerge.sources import open_sources, require_all_finite, short_name
-from embedmerge.stages import choose, data_folder, method_texts, score_all
+from embedmerge.stages import choose, data_folder, examine, method_texts, score_all
 from embedmerge.statistics.of_sources import gather
 from embedmerge.weighting.cocktail import TEMPERATURE, cocktail_weights
 from embedmerge.weighting.decimals import rounded
@@ -56,9 +57,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.evaluation.alarms import Health
+    from embedmerge.evaluation.flips import Texts
     from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
+    from embedmerge.report.queries import Queries
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Strategy
@@ -195,8 +199,8 @@ class _Run:
         self._lock()
         choice = self._weigh()
         merged = self._merge("merged", self._mixture(choice))
-        comparison = self._compare(choice, merged) if self.opened.tasks else None
-        report = self._report(choice, merged, comparison)
+        comparison, queries = self._compare(choice, merged) if self.opened.tasks else (None, None)
+        report = self._report(choice, merged, comparison, queries)
         self._export(merged, report)
         return report
 
@@ -280,18 +284,17 @@ class _Run:
                 (beside / MANIFEST).unlink()  # it is the mixture's
         return open_checkpoint(Location("placebo", target, None), "placebo")
 
-    def _compare(self, choice: Choice, merged: Checkpoint) -> Comparison:
+    def _compare(self, choice: Choice, merged: Checkpoint) -> tuple[Comparison, Queries]:
         models = (*self.opened.checkpoints, *self._controls(choice, merged), merged)
         scores = {checkpoint.name: self._score(checkpoint) for checkpoint in models}
         base = self.opened.sources[0].name
         task_of = {(task.name, task.split): task for task in self.opened.tasks}
-        return compare(
-            scores,
-            base,
-            self.opened.recipe.fine_tune,
-            merged.name,
-            texts=lambda task, split: task_of[task, split].texts,
-        )
+
+        def texts(task: str, split: str) -> Texts:
+            return task_of[task, split].texts
+
+        comparison = compare(scores, base, self.opened.recipe.fine_tune, merged.name, texts=texts)
+        return comparison, compared_queries(scores, base, merged.name, texts=texts)
 
     def _score(self, checkpoint: Checkpoint) -> Sequence[TaskScores]:
         self.watcher.stage(f"evaluate {checkpoint.name}")
@@ -299,9 +302,13 @@ class _Run:
         settings = self.opened.recipe.encoding.settings()
         return score_all(checkpoint, self.opened.tasks, store, settings, self.watcher.progress).scores
 
-    def _report(self, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
+    def _report(
+        self, choice: Choice, merged: Checkpoint, comparison: Comparison | None, queries: Queries | None
+    ) -> Report:
         self.watcher.stage("report")
-        report = _document(self.opened, choice, merged, comparison)
+        settings = self.opened.recipe.encoding.settings()
+        health = examine(merged, self.opened.checkpoints, self.opened.tasks, settings)
+        report = replace(_document(self.opened, choice, merged, comparison, health), queries=queries)
         write_json(self.folder / "report.json", to_json(report))
         write_text(self.folder / "report.html", render_html(report))
         return report
@@ -319,7 +326,13 @@ class _Run:
             read_manifest(beside).covering(beside).write(beside)
 
 
-def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Comparison | None) -> Report:
+def _document(
+    opened: Opened,
+    choice: Choice,
+    merged: Checkpoint,
+    comparison: Comparison | None,
+    health: Health | None,
+) -> Report:
     recipe = opened.recipe
     settings = recipe.encoding.settings()
     weighting = recipe.weighting.model_dump(
@@ -347,7 +360,7 @@ def _document(opened: Opened, choice: Choice, merged: Checkpoint, comparison: Co
             "precision": "bf16" if settings.bf16 else "fp32",
             "max_seq_length": settings.max_seq_length or merged.max_seq_length,
         },
-        notes=opened.notes,
+        notes=(*opened.notes, *(health.alarms if health else ())),
         model_sha256=weights_sha256(merged),
         versions=library_versions(),
     )

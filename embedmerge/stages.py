@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,24 @@ from embedmerge.statistics.text import texts_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from embedmerge.checkpoint.layout import Checkpoint
+    from embedmerge.evaluation.alarms import Health
+    from embedmerge.evaluation.cost import Cost
     from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import ExampleSet
     from embedmerge.weighting.strategy import Choice, MethodChoice, Strategy
 
     Progress = Callable[[str, int, int], None]
+
+SAMPLE = 500  # documents that a model's embeddings are looked at on
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,17 @@ class Evaluated:
 
     Attributes:
         model: Folder or hub id as given.
+        tasks: The tasks.
         scores: One entry per task.
         files: Where each entry is kept, with the score of every query.
+        cost: What it took.
     """
 
     model: str
+    tasks: tuple[Task, ...]
     scores: tuple[TaskScores, ...]
     files: tuple[Path, ...]
+    cost: Cost
 
 
 def method_texts(method: MethodChoice, names: Sequence[str], file: Path | None) -> list[Text]:
@@ -104,20 +116,58 @@ def score_all(
 ) -> Evaluated:
     """`evaluate` for one opened model and opened tasks."""
     from embedmerge.evaluation.adapter import Identity
+    from embedmerge.evaluation.cost import measured
     from embedmerge.evaluation.scoring import score
+
+    with measured() as meter:
+        encoder = _encoder(checkpoint, settings)
+        identity = Identity.of(checkpoint, encoder)
+        scores = []
+        for task in tasks:
+            encoder.progress = labelled(progress, f"{task.name}: {checkpoint.name}")
+            scores.append(score(encoder, task, store, identity))
+        meter.encoded, meter.cache_hits = encoder.counts.encoded, encoder.counts.hits
+    files = tuple(store.path(encoder, task) for task in tasks)
+    return Evaluated(checkpoint.location.given, tuple(tasks), tuple(scores), files, meter.cost)
+
+
+def examine(
+    merged: Checkpoint,
+    parents: Sequence[Checkpoint],
+    tasks: Sequence[Task],
+    settings: EncodingSettings | None = None,
+) -> Health | None:
+    """What a merged model's embeddings look like beside its parents', without labels.
+
+    Args:
+        merged: The merged model.
+        parents: Its sources.
+        tasks: Documents are taken from the first with enough of them.
+        settings: How texts are encoded.
+
+    Returns:
+        None where no task has enough documents.
+    """
+    from embedmerge.evaluation.alarms import FEWEST, health
+
+    samples = ([text for _, text in islice(task.texts.documents.items(), SAMPLE)] for task in tasks)
+    sample = next((texts for texts in samples if len(texts) >= FEWEST), None)
+    if sample is None:
+        return None
+
+    def embedded(checkpoint: Checkpoint) -> NDArray[np.float32]:
+        encoder = _encoder(checkpoint, settings)
+        return encoder.embed(sample, encoder.model.prompt("document"))
+
+    return health(embedded(merged), {parent.name: embedded(parent) for parent in parents}, merged.name)
+
+
+def _encoder(checkpoint: Checkpoint, settings: EncodingSettings | None) -> Encoder:
     from embedmerge.retrieval.cache import EmbeddingCache
     from embedmerge.retrieval.encoder import Encoder
     from embedmerge.sources import encoder_model
 
-    encoder = Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
-    identity = Identity.of(checkpoint, encoder)
-    scores = []
-    for task in tasks:
-        encoder.progress = labelled(progress, f"{task.name}: {checkpoint.name}")
-        scores.append(score(encoder, task, store, identity))
-    return Evaluated(
-        checkpoint.location.given, tuple(scores), tuple(store.path(encoder, task) for task in tasks)
-    )
+    return Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
 
 
 def data_folder() -> Path | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from embedmerge import __version__
-from embedmerge.cli import demo, evaluate, inspect, merge, methods, run, tasks, verify, weigh
+from embedmerge.cli import cache, demo, evaluate, inspect, merge, methods, report, run, tasks, verify, weigh
 from embedmerge.cli.group import Commands
 
 app = typer.Typer(
@@ -26,9 +26,11 @@ for module, panel in (
     (weigh, "weigh"),
     (evaluate, "evaluate"),
     (tasks, "tasks"),
+    (report, "report"),
     (inspect, "inspect"),
     (methods, "methods"),
     (verify, "verify"),
+    (cache, "cache"),
     (demo, "demo"),
 ):
     app.command(panel)(module.command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from embedmerge.cli.options import DataDir, Json, MaxLength, Precision
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
+    from embedmerge.evaluation.compare import Comparison
     from embedmerge.stages import Evaluated
 
 
@@ -64,10 +66,27 @@ def command(
             data_dir=data_dir,
             progress=screen.progress,
         )
+    comparison = _compared(evaluated)
     if as_json:
-        print_json({"models": [_row(one) for one in evaluated]})
+        print_json({"models": [_row(one) for one in evaluated], "comparison": asdict(comparison)})
     else:
-        _print(evaluated)
+        _print(comparison, evaluated)
+
+
+def _compared(evaluated: list[Evaluated]) -> Comparison:
+    """The models side by side, the first of several being the base."""
+    from embedmerge.evaluation.compare import compare
+
+    scores = {name: one.scores for name, one in _named(evaluated).items()}
+    base = next(iter(scores)) if len(scores) > 1 else None
+    task_of = {(task.name, task.split): task for task in evaluated[0].tasks}
+    return compare(scores, base=base, texts=lambda task, split: task_of[task, split].texts)
+
+
+def _named(evaluated: list[Evaluated]) -> dict[str, Evaluated]:
+    from embedmerge.sources import distinct_names
+
+    return dict(zip(distinct_names([one.model for one in evaluated]), evaluated, strict=True))
 
 
 def _row(evaluated: Evaluated) -> dict[str, Any]:
@@ -82,17 +101,15 @@ def _row(evaluated: Evaluated) -> dict[str, Any]:
         }
         for scores, file in zip(evaluated.scores, evaluated.files, strict=True)
     ]
-    return {"model": evaluated.model, "tasks": tasks}
+    return {"model": evaluated.model, "tasks": tasks, "cost": asdict(evaluated.cost)}
 
 
-def _print(evaluated: list[Evaluated]) -> None:
+def _print(comparison: Comparison, evaluated: list[Evaluated]) -> None:
     from rich.console import Console
 
-    from embedmerge.evaluation.compare import compare
+    from embedmerge.report.costs import cost_table
     from embedmerge.report.terminal import print_comparison
-    from embedmerge.sources import distinct_names
 
-    names = distinct_names([one.model for one in evaluated])
-    scores = dict(zip(names, (one.scores for one in evaluated), strict=True))
-    base = next(iter(scores)) if len(scores) > 1 else None
-    print_comparison(compare(scores, base=base), Console())
+    console = Console()
+    print_comparison(comparison, console)
+    console.print(cost_table({name: one.cost for name, one in _named(evaluated).items()}))

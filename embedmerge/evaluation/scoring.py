@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
     from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.index import SearchBackend
 
 FIRST = 10  # documents of a query that are kept with its score
 
@@ -34,15 +35,17 @@ def score(
         identity: What the model is called in mteb's result files; after its weights where None.
 
     Raises:
-        EmbedmergeError: The task's data cannot be had.
+        EmbedmergeError: The task's data cannot be had, or vectors are compared in a way that is not indexed.
     """
     from embedmerge.evaluation.adapter import MtebEncoder
+    from embedmerge.retrieval.index import IndexSettings, SearchBackend
 
     kept = store.load(encoder, task) if store else None
     if kept is not None:
         return kept
     model = MtebEncoder(encoder, identity, task.prompts)
-    judged, result = _run(model, task)
+    settings = IndexSettings("exact", encoder.model.similarity)  # type: ignore[arg-type]
+    judged, result = _run(model, task, SearchBackend(settings))
     scores = _scores(task, judged, result)
     if store:
         store.store_result(result, model.mteb_model_meta)
@@ -51,16 +54,15 @@ def score(
     return scores
 
 
-def _run(model: MtebEncoder, task: Task) -> tuple[_Judged, TaskResult]:
+def _run(model: MtebEncoder, task: Task, index: SearchBackend) -> tuple[_Judged, TaskResult]:
     import mteb
     from mteb.models import SearchEncoderWrapper
-    from mteb.models.search_encoder_index import FaissSearchIndex
 
     logging.getLogger("mteb").setLevel(logging.ERROR)
     task.mteb_task.filter_eval_splits([task.split])
     with _Judged(task.mteb_task) as judged:
         result = mteb.evaluate(
-            SearchEncoderWrapper(model, index_backend=FaissSearchIndex(model)),
+            SearchEncoderWrapper(model, index_backend=index),
             task.mteb_task,
             cache=None,  # mteb's cache mixes local models up; the store above does not
             co2_tracker=False,

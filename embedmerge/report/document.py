@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedmerge.evaluation.compare import Comparison
+    from embedmerge.report.queries import Queries
     from embedmerge.weighting.selection import Selection
 
 
@@ -69,6 +70,7 @@ class Report:
         notes: Things found on the way that the reader should know, such as qrels that name unknown documents.
         model_sha256: Digest over the merged model's weight files.
         versions: Versions of the libraries that made the numbers.
+        queries: Queries one by one, base against merged; None where there are none or they were not kept.
     """
 
     tool: str
@@ -83,3 +85,4 @@ class Report:
     notes: tuple[str, ...]
     model_sha256: str
     versions: dict[str, str]
+    queries: Queries | None = None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Stands for `currentColor` until the SVG is text; nothing else is drawn in it.
 INK = "#010203"
 WIDTH, HEIGHT = 6.0, 4.1
+AXES = (0.11, 0.13, 0.85, 0.84)  # left, bottom, width and height as shares of the figure
+POINTS = 72  # user units of the SVG in an inch
 _MARGIN = 0.18  # of the span, on either side
 _STYLE = {
     "svg.fonttype": "none",
@@ -54,7 +56,7 @@ def ground(x: tuple[float, float], y: tuple[float, float], x_label: str, y_label
         y_label: Beside the axis.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=100)
-    axes: Any = figure.add_axes((0.11, 0.13, 0.85, 0.84))
+    axes: Any = figure.add_axes(AXES)
     axes.set_xlim(*x)
     axes.set_ylim(*y)
     for spine in axes.spines.values():
@@ -66,6 +68,35 @@ def ground(x: tuple[float, float], y: tuple[float, float], x_label: str, y_label
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
     return figure, axes
+
+
+def frame(x: tuple[float, float], y: tuple[float, float]) -> dict[str, str]:
+    """Where the axes lie in the SVG, as data attributes for a script that adds to it.
+
+    >>> frame((0.0, 1.0), (70.0, 80.0))["data-left"]
+    '47.52'
+
+    Args:
+        x: Limits along.
+        y: Limits up.
+
+    Returns:
+        `data-left`, `-right`, `-top` and `-bottom` in the SVG's units; `data-x-low` to `data-y-high` in those
+        of the numbers.
+    """
+    left, bottom, width, height = AXES
+    across, up = WIDTH * POINTS, HEIGHT * POINTS
+    places = {
+        "left": left * across,
+        "right": (left + width) * across,
+        "top": (1 - bottom - height) * up,
+        "bottom": (1 - bottom) * up,
+        "x-low": x[0],
+        "x-high": x[1],
+        "y-low": y[0],
+        "y-high": y[1],
+    }
+    return {f"data-{name}": f"{value:.6g}" for name, value in places.items()}
 
 
 def saved(draw: Callable[[], Figure], **options: Any) -> bytes:
@@ -83,7 +114,13 @@ def saved(draw: Callable[[], Figure], **options: Any) -> bytes:
     return target.getvalue()
 
 
-def inline_svg(draw: Callable[[], Figure], title: str, words: dict[str, str], prefix: str = "") -> str:
+def inline_svg(
+    draw: Callable[[], Figure],
+    title: str,
+    words: dict[str, str],
+    prefix: str = "",
+    attributes: dict[str, str] | None = None,
+) -> str:
     """A figure as an element of a page: coloured by it, sized by it, readable aloud.
 
     Args:
@@ -91,6 +128,7 @@ def inline_svg(draw: Callable[[], Figure], title: str, words: dict[str, str], pr
         title: What it shows.
         words: What each group says when it is pointed at, by the group's id.
         prefix: Before every id, so that a page may hold several figures.
+        attributes: Further attributes of the element.
     """
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     svg = saved(draw, format="svg", transparent=True, metadata=metadata).decode("utf-8")
@@ -99,10 +137,11 @@ def inline_svg(draw: Callable[[], Figure], title: str, words: dict[str, str], pr
     head_end = body.index(">") + 1
     view = re.search(r'viewBox="([^"]+)"', body[:head_end])
     aloud = f"{title}. {'; '.join(words.values())}"
+    further = "".join(f' {name}="{html.escape(value)}"' for name, value in (attributes or {}).items())
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{view.group(1) if view else ""}" role="img" aria-label="{html.escape(aloud)}" '
-        f'stroke-linejoin="round" stroke-linecap="butt">\n <title>{html.escape(title)}</title>'
+        f'stroke-linejoin="round" stroke-linecap="butt"{further}>\n <title>{html.escape(title)}</title>'
     )
     drawn = body[head_end:].replace(INK, "currentColor")
     for group, said in words.items():

@@ -1,4 +1,4 @@
-"""What task vectors look like, block by block, as a heat map for the terminal.
+"""Task vectors and weights, block by block, as a heat map for the terminal.
 
 Every cell has its number, so the map reads the same without colours.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from embedmerge.diagnosis.diagnose import Diagnosis
     from embedmerge.diagnosis.task_vectors import BlockMeasures, PairMeasures
+    from embedmerge.report.blocks import BlockWeights
 
     Colour = tuple[int, int, int]
 
@@ -137,6 +138,22 @@ def heat_map(diagnosis: Diagnosis, width: int) -> Group:
         parts += [*_lines(names, columns, lead), Text("")]
     if len(diagnosis.model.pairs) > MOST_PAIRS:
         parts += [*_all_pairs(diagnosis.model, letters, width), Text("")]
+    return Group(*parts[:-1])
+
+
+def weight_map(weights: BlockWeights, width: int) -> Group:
+    """Weights of every source in every block; what does not fit side by side is set below.
+
+    Args:
+        weights: The weights.
+        width: Columns of the terminal.
+    """
+    known = [weight for row in weights.rows for weight in row if weight is not None]
+    scale = _Scale(min(0.0, *known), max(1.0, *known), COLD, _short)
+    lead = max(map(len, weights.labels)) + GAP
+    parts: list[RenderableType] = []
+    for columns in _side_by_side([_Columns("weight", weights.sources, weights.rows, scale)], width - lead):
+        parts += [*_lines(weights.labels, columns, lead, total=False), Text("")]
     return Group(*parts[:-1])
 
 

@@ -1,24 +1,29 @@
-"""A finished run as one page that needs nothing else: no network, no script, no second file."""
+"""A finished run as one page that needs nothing else: no network, no library, no second file."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from embedmerge.report import choosing, plot, trade_off, wording
+from embedmerge.report import choosing, plot, queries, sliders, trade_off, wording
+from embedmerge.report.blocks import block_weights
 from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from embedmerge.evaluation.flips import Flips
     from embedmerge.report.document import Report
     from embedmerge.weighting.selection import Selection
 
 COLOURS = 8
 SHAPES = {"uniform": "diamond", "cocktail": "plus", "placebo": "cross"}
+SCRIPTS = ("numbers.js", "surface.js", "sliders.js", "sorting.js", "queries.js")
 _PIECES = re.compile(r"[^-_/]*[-_/]+|[^-_/]+")
 
 
@@ -31,6 +36,19 @@ def _environment() -> Environment:
     made = environment(autoescape=True)
     made.filters["breakable"] = _breakable
     return made
+
+
+def _script(environment: Environment) -> str:
+    """Return the page's script; each file is a part of one scope."""
+    assert environment.loader is not None
+    parts = [environment.loader.get_source(environment, name)[0] for name in SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
+def _policy(script: str) -> str:
+    """Return what a browser may load and run: this script, and nothing from anywhere."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
 
 
 def _shares(weights: dict[str, float]) -> dict[str, float]:
@@ -88,7 +106,29 @@ def _choice(report: Report) -> dict[str, Any]:
         "tracks": _tracks(selection, report.weights),
         "front_svg": Markup(trade_off.front_svg(selection, floor, fine_tune)),
         "has_floor": floor is not None,
+        **_exploring(report, selection),
     }
+
+
+def _exploring(report: Report, selection: Selection) -> dict[str, Any]:
+    """Return what the page's sliders are made from; nothing where there is no surface to move over."""
+    if selection.surface is None:
+        return {"sliders": (), "surface": None}
+    return {
+        "sliders": sliders.sliders(selection, selection.surface),
+        "surface": sliders.script_data(report, selection, selection.surface),
+        "by_block": sliders.BY_BLOCK if report.weighting.parameters.get("by_tensor") else "",
+        "off_the_lattice": sliders.off_the_lattice(selection, selection.surface),
+    }
+
+
+def _flips(report: Report) -> Flips | None:
+    """Return the flips that are shown one by one: the merged model's against the base."""
+    comparison = report.comparison
+    if comparison is None:
+        return None
+    pair = wording.focus(comparison), comparison.base
+    return next((each for each in comparison.flips if (each.model, each.reference) == pair), None)
 
 
 def render_html(report: Report) -> str:
@@ -102,18 +142,21 @@ def render_html(report: Report) -> str:
     """
     comparison = report.comparison
     svg = plot.tradeoff_svg(comparison) if comparison and plot.has_tradeoff(comparison) else ""
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            comparison=comparison,
-            svg=Markup(svg),
-            choosing=choosing,
-            shapes=SHAPES,
-            **_choice(report),
-            shares=_shares(report.weights),
-            roles={source.name: source.role for source in report.sources},
-            colours={name: place % COLOURS for place, name in enumerate(report.weights)},
-        )
+    made = _environment()
+    script = _script(made)
+    return made.get_template("report.html.j2").render(
+        report=report,
+        comparison=comparison,
+        svg=Markup(svg),
+        choosing=choosing,
+        shapes=SHAPES,
+        **_choice(report),
+        shares=_shares(report.weights),
+        roles={source.name: source.role for source in report.sources},
+        colours={name: place % COLOURS for place, name in enumerate(report.weights)},
+        queries=queries.script_data(report.queries) if report.queries else None,
+        flips=_flips(report),
+        by_block_weights=block_weights(report),
+        script=Markup(script),
+        policy=Markup(_policy(script)),
     )

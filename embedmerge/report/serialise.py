@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation import compare
-from embedmerge.report import document
+from embedmerge.report import document, queries
 from embedmerge.weighting import selection
 
 DECIMALS = 6
@@ -53,13 +53,21 @@ def to_json(report: document.Report) -> dict[str, Any]:
     return plain
 
 
-def _adapter() -> TypeAdapter[document.Report]:
-    # document.py names Comparison for the type checker only, so its name is handed in here.
-    adapter = TypeAdapter(document.Report, config=None)
-    adapter.rebuild(
-        force=True, _types_namespace={**vars(compare), **vars(selection), **vars(document), "Any": Any}
+def adapter() -> TypeAdapter[document.Report]:
+    """What reads a report and says what one may hold."""
+    # document.py names what others declare for the type checker only, so those names are handed in here.
+    found = TypeAdapter(document.Report, config=None)
+    found.rebuild(
+        force=True,
+        _types_namespace={
+            **vars(compare),
+            **vars(selection),
+            **vars(queries),
+            **vars(document),
+            "Any": Any,
+        },
     )
-    return adapter
+    return found
 
 
 def from_json(data: dict[str, Any]) -> document.Report:
@@ -75,7 +83,7 @@ def from_json(data: dict[str, Any]) -> document.Report:
         EmbedmergeError: Something is missing or of another type than a report's.
     """
     try:
-        return _adapter().validate_python(data)
+        return adapter().validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.cells import cell_len, chop_cells
 from rich.console import Console, Group
 from rich.constrain import Constrain
 from rich.padding import Padding
@@ -17,127 +11,32 @@ from rich.table import Table
 from rich.text import Text
 
 from embedmerge.report import choosing, wording
+from embedmerge.report.answer import answer
+from embedmerge.report.blocks import block_weights
+from embedmerge.report.columns import LEAD_WIDTH, Column, Rows, broken, difference, score, side_by_side
+from embedmerge.report.heatmap import weight_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
-    from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
+    from embedmerge.evaluation.compare import Comparison, Difference, Side
     from embedmerge.report.document import Report
     from embedmerge.weighting.selection import Selection
     from embedmerge.weighting.strategy import Choice
 
-GAP = 2
 NAME_WIDTH = 12
-LEAD_WIDTH = 20
-LEAST_LEAD = 8
 BAR_WIDTH = 24
 SHORT_BAR = 12
-_STYLES = {"gain": "bold green", "loss": "bold red", "even": ""}
-_ASCII = str.maketrans({"−": "-", "—": "-", "█": "#", "•": "*", "≈": "~", "±": "+"})
-_PIECES = re.compile(r"[^-_/. ]*[-_/. ]|[^-_/. ]+")
+_ASCII = str.maketrans({"−": "-", "—": "-", "█": "#", "•": "*", "≈": "~", "±": "+", "†": "^"})
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column whose width is known before rich sees it."""
-
-    header: str
-    cells: tuple[Text, ...]
-
-    @property
-    def width(self) -> int:
-        lines = [*self.header.split("\n"), *(line for cell in self.cells for line in cell.plain.split("\n"))]
-        return max(cell_len(line) for line in lines)
-
-
-_Groups = Sequence[Sequence[_Column]]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The first column and what holds for whole rows."""
-
-    header: str
-    names: tuple[str, ...]
-    styles: tuple[str, ...]
-    rules_before: frozenset[int] = frozenset()
-
-    @property
-    def width(self) -> int:
-        return max(cell_len(name) for name in (self.header, *self.names))
-
-
-def _broken(name: str, width: int) -> str:
-    """Return `name` on lines of at most `width` cells, broken after separators where it has some."""
-    lines = [""]
-    for piece in _PIECES.findall(name):
-        for part in chop_cells(piece, width):
-            if cell_len(lines[-1] + part.rstrip()) > width:
-                lines.append("")
-            lines[-1] += part
-    return "\n".join(line.strip() for line in lines)
-
-
-def _span(columns: Iterable[_Column]) -> int:
-    return sum(column.width + GAP for column in columns)
-
-
-def _chunks(groups: _Groups, number: int) -> list[list[_Column]]:
-    """Return the groups in `number` runs of nearly equal length."""
-    bounds = [len(groups) * index // number for index in range(number + 1)]
-    return [[column for group in groups[start:stop] for column in group] for start, stop in pairwise(bounds)]
-
-
-def _table(rows: _Rows, columns: Sequence[_Column], lead: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column(rows.header, vertical="bottom", no_wrap=True)
-    for column in columns:
-        table.add_column(column.header, justify="right", vertical="bottom", no_wrap=True)
-    for index, name in enumerate(rows.names):
-        if index in rows.rules_before:
-            table.add_section()
-        cells = [column.cells[index] for column in columns]
-        table.add_row(Text(_broken(name, lead)), *cells, style=rows.styles[index])
-    return table
-
-
-def _partitions(groups: _Groups, apart: _Groups) -> Iterator[list[list[_Column]]]:
-    """Yield ways to share the columns out, fewest tables first; `apart` goes below before others are torn."""
-    together = [*groups, *apart]
-    for number in range(1, len(together) + 1):
-        if apart and 1 < number <= len(groups) + 1:
-            yield [*_chunks(groups, number - 1), [column for group in apart for column in group]]
-        yield _chunks(together, number)
-
-
-def _tables(rows: _Rows, groups: _Groups, width: int, apart: _Groups = ()) -> list[Table]:
-    """Return as few tables as `width` allows, every one with the row names; a group is never torn."""
-    least = min(rows.width, LEAD_WIDTH)
-    partitions = list(_partitions(groups, apart))
-    chunks = next((part for part in partitions if max(map(_span, part)) + least <= width), partitions[-1])
-    lead = max(LEAST_LEAD, width - max(map(_span, chunks)))
-    return [_table(rows, chunk, lead) for chunk in chunks]
-
-
-def _difference(value: Difference | None) -> Text:
-    # The mark has its own place, so that the digits stand below each other.
-    text = wording.difference(value)
-    return Text(text if text.endswith(wording.MARK) else f"{text} ", style=_STYLES[wording.tone(value)])
-
-
-def _score(cell: Cell | None, style: str = "") -> Text:
-    return Text(wording.NOTHING if cell is None else wording.points(cell.ndcg_at_10), style=style)
-
-
-def _side_columns(comparison: Comparison, side: Side) -> list[_Column]:
+def _side_columns(comparison: Comparison, side: Side) -> list[Column]:
     cells = [comparison.means[side].get(model) for model in comparison.models]
-    scores = _Column(f"{side}\nnDCG@10", tuple(_score(cell) for cell in cells))
+    scores = Column(f"{side}\nnDCG@10", tuple(score(cell) for cell in cells))
     differences = [
-        _Column(
-            f"vs\n{reference}", tuple(_difference(wording.to_reference(cell, reference)) for cell in cells)
-        )
+        Column(f"vs\n{reference}", tuple(difference(wording.to_reference(cell, reference)) for cell in cells))
         for reference in wording.references(comparison)
     ]
     return [scores, *differences]
@@ -146,16 +45,16 @@ def _side_columns(comparison: Comparison, side: Side) -> list[_Column]:
 def _summary(comparison: Comparison, width: int) -> list[Table]:
     models = comparison.models
     place = models.index(comparison.merged) if comparison.merged in models else len(models)
-    rows = _Rows(
+    rows = Rows(
         header="model",
         names=tuple(wording.named(comparison, model) for model in models),
         styles=tuple("bold" if model == comparison.merged else "" for model in models),
         rules_before=frozenset({place, place + 1} - {0}),
     )
-    return _tables(rows, [_side_columns(comparison, side) for side in wording.sides(comparison)], width)
+    return side_by_side(rows, [_side_columns(comparison, side) for side in wording.sides(comparison)], width)
 
 
-def _task_rows(comparison: Comparison) -> tuple[_Rows, list[int | None]]:
+def _task_rows(comparison: Comparison) -> tuple[Rows, list[int | None]]:
     """Return the rows of the task table, and for each the index of its task, None for a heading."""
     names: list[str] = []
     places: list[int | None] = []
@@ -169,47 +68,28 @@ def _task_rows(comparison: Comparison) -> tuple[_Rows, list[int | None]]:
                 names.append(wording.one_line(task.task))
                 places.append(index)
     styles = tuple("dim" if place is None else "" for place in places)
-    return _Rows("task (nDCG@10)", tuple(names), styles, frozenset(rules - {0})), places
+    return Rows("task (nDCG@10)", tuple(names), styles, frozenset(rules - {0})), places
 
 
-def _task_columns(comparison: Comparison, places: Sequence[int | None]) -> list[_Column]:
+def _task_columns(comparison: Comparison, places: Sequence[int | None]) -> list[Column]:
     """Return the number of queries, then a column of scores for every model."""
     tasks = [None if place is None else comparison.tasks[place] for place in places]
-    columns = [_Column("queries", tuple(Text(f"{task.queries:,}" if task else "") for task in tasks))]
+    columns = [Column("queries", tuple(Text(f"{task.queries:,}" if task else "") for task in tasks))]
     for model in comparison.models:
         style = "bold" if model == comparison.merged else ""
-        cells = (_score(task.cells.get(model), style) if task else Text("") for task in tasks)
-        columns.append(_Column(_broken(wording.one_line(model), NAME_WIDTH), tuple(cells)))
+        cells = (score(task.cells.get(model), style) if task else Text("") for task in tasks)
+        columns.append(Column(broken(wording.one_line(model), NAME_WIDTH), tuple(cells)))
     return columns
-
-
-def _task_differences(comparison: Comparison, places: Sequence[int | None]) -> list[_Column]:
-    """Return what the merged model (else the fine-tune) gains over each reference, task by task."""
-    model = wording.focus(comparison)
-    if model is None:
-        return []
-    cells = [None if place is None else comparison.tasks[place].cells.get(model) for place in places]
-    return [
-        _Column(
-            f"{wording.role(comparison, model)}\nvs\n{reference}",
-            tuple(
-                Text("") if place is None else _difference(wording.to_reference(cell, reference))
-                for place, cell in zip(places, cells, strict=True)
-            ),
-        )
-        for reference in wording.references(comparison, model)
-    ]
 
 
 def _task_tables(comparison: Comparison, width: int) -> list[Table]:
     rows, places = _task_rows(comparison)
     groups = [[column] for column in _task_columns(comparison, places)]
-    apart = [[column] for column in _task_differences(comparison, places)]
-    return _tables(rows, groups, width, apart)
+    return side_by_side(rows, groups, width)
 
 
 def comparison_table(comparison: Comparison, width: int | None = None) -> Group:
-    """Return the models side by side: means with their differences, then task by task.
+    """Return the models side by side: means, what was gained and lost task by task, and all scores.
 
     Args:
         comparison: The comparison.
@@ -220,11 +100,17 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Group:
     """
     width = width or Console().width
     parts: list[RenderableType] = []
-    for table in (*_summary(comparison, width), *_task_tables(comparison, width)):
+    for table in (
+        *_summary(comparison, width),
+        *answer(comparison, width),
+        *_task_tables(comparison, width),
+    ):
         parts += [table, Text("")]
     explained = wording.explained(wording.controls(comparison))
     if wording.references(comparison):
-        parts.append(Constrain(Text(f"{wording.LEGEND} {explained}".strip(), style="dim"), width))
+        holm = wording.HOLM if wording.are_corrected(comparison) else ""
+        said = " ".join(filter(None, (wording.LEGEND, holm, explained)))
+        parts.append(Constrain(Text(said, style="dim"), width))
     else:
         parts.pop()
     return Group(*parts)
@@ -253,7 +139,7 @@ def _weights_table(
     largest = max((abs(value) for value in weights.values()), default=0.0) or 1.0
     for name, value in weights.items():
         table.add_row(
-            Text(_broken(wording.one_line(name), lead)),
+            Text(broken(wording.one_line(name), lead)),
             *([Text(roles.get(name, ""))] if roles else []),
             Text(wording.weight(value)),
             *(Text(cells.get(name, "")) for cells in shown.values()),
@@ -270,27 +156,27 @@ def _candidates(selection: Selection, width: int) -> list[Table]:
     """Return the candidates with their differences to the base, each side whole."""
     found = choosing.rows(selection)
     place = next((at for at, row in enumerate(found) if row.kind == "merged"), len(found))
-    rows = _Rows(
+    rows = Rows(
         header="candidate",
         names=tuple(wording.one_line(row.name) for row in found),
         styles=tuple("bold" if row.kind == "merged" else "" for row in found),
         rules_before=frozenset({len(selection.as_good), place} - {0, len(found)}),
     )
     target = [
-        _Column(f"target\n{choosing.target_measure(selection)}", tuple(Text(row.target) for row in found)),
+        Column(f"target\n{choosing.target_measure(selection)}", tuple(Text(row.target) for row in found)),
         *_paired([row.target_to_base for row in found]),
     ]
-    general = [_Column(choosing.general_header(selection), tuple(Text(row.general) for row in found))]
+    general = [Column(choosing.general_header(selection), tuple(Text(row.general) for row in found))]
     if not choosing.is_divergence(selection):
         general += _paired([row.general_to_base for row in found])
-    return _tables(rows, [target, general], width)
+    return side_by_side(rows, [target, general], width)
 
 
-def _paired(differences: Sequence[Difference | None]) -> list[_Column]:
+def _paired(differences: Sequence[Difference | None]) -> list[Column]:
     intervals = (Text("" if value is None else wording.interval(value), style="dim") for value in differences)
     return [
-        _Column("vs\nbase", tuple(_difference(value) for value in differences)),
-        _Column("95 %\ninterval", tuple(intervals)),
+        Column("vs\nbase", tuple(difference(value) for value in differences)),
+        Column("95 %\ninterval", tuple(intervals)),
     ]
 
 
@@ -352,6 +238,9 @@ def print_report(report: Report, console: Console) -> None:
     ]
     if selection is not None:
         parts += [Text(choosing.in_brief(selection)), Text("")]
+    by_block = block_weights(report)
+    if by_block is not None:
+        parts += [weight_map(by_block, console.width), Text("")]
     if report.comparison is None:
         parts += _considered(selection, console.width) if selection else []
         parts.append(Text("Not compared: the recipe names no task."))

@@ -41,7 +41,11 @@ def front_svg(selection: Selection, floor: float | None = None, fine_tune: str |
         f"model-{place}": f"{wording.one_line(row.name)}: target {row.target}, {general} {row.general}"
         for place, row in enumerate(choosing.rows(selection, fine_tune))
     }
-    return figure.inline_svg(lambda: _draw(selection, floor, fine_tune), TITLE, words, PREFIX)
+    shape = {"class": "trade-off", "data-scale": "root" if choosing.is_divergence(selection) else "linear"}
+    attributes = {**shape, **figure.frame(*_limits(selection, floor))}
+    return figure.inline_svg(
+        lambda: _draw(selection, floor, fine_tune), TITLE, words, PREFIX, attributes=attributes
+    )
 
 
 def _along(selection: Selection, general: float) -> float:
@@ -57,18 +61,44 @@ def _marks(selection: Selection, fine_tune: str | None) -> list[Mark]:
     ]
 
 
+def _limits(selection: Selection, floor: float | None) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits along and up, so that everything is seen, wherever a mixture is moved to."""
+    seen = [
+        *_front(selection),
+        *(corner for bar in _bars(selection) for corner in bar),
+        *((_along(selection, each.general.value), each.target.value) for each in selection.candidates),
+        *_everywhere(selection),
+    ]
+    least = LEAST_ROOT if choosing.is_divergence(selection) else LEAST_SPAN
+    ends = [] if floor is None else [_end(selection, floor)]
+    return (
+        figure.limits([*(x for x, _ in seen), *ends], least),
+        figure.limits([y for _, y in seen], LEAST_SPAN),
+    )
+
+
+def _front(selection: Selection) -> Line:
+    return sorted((_along(selection, point.general), point.target) for point in selection.front)
+
+
+def _everywhere(selection: Selection) -> Line:
+    """The corners of the rectangle that all mixtures lie in."""
+    surface = selection.surface
+    if surface is None:
+        return []
+    return [(_along(selection, bound(surface.general)), bound(surface.target)) for bound in (min, max)]
+
+
+def _end(selection: Selection, floor: float) -> float:
+    return _along(selection, -floor if choosing.is_divergence(selection) else floor)
+
+
 def _draw(selection: Selection, floor: float | None, fine_tune: str | None) -> Figure:
     marks = _marks(selection, fine_tune)
-    front = sorted((_along(selection, point.general), point.target) for point in selection.front)
-    bars = list(_bars(selection))
-    end = None if floor is None else _along(selection, -floor if choosing.is_divergence(selection) else floor)
-    ends = [] if end is None else [end]
-    seen = [*front, *(corner for bar in bars for corner in bar), *((mark.x, mark.y) for mark in marks)]
+    front, bars = _front(selection), list(_bars(selection))
+    end = None if floor is None else _end(selection, floor)
     drawn, axes = figure.ground(
-        figure.limits(
-            [*(x for x, _ in seen), *ends], LEAST_ROOT if choosing.is_divergence(selection) else LEAST_SPAN
-        ),
-        figure.limits([y for _, y in seen], LEAST_SPAN),
+        *_limits(selection, floor),
         _general_label(selection),
         f"target, mean {choosing.target_measure(selection)} →",
     )

@@ -17,8 +17,10 @@ Reference = Literal["base", "fine-tune"]
 Tone = Literal["gain", "loss", "even"]
 
 MARK = "*"
+DAGGER = "†"
 NOTHING = "—"
 LEGEND = f"{MARK} real: the 95 % interval over queries leaves out zero. All scores in points."
+HOLM = f"{DAGGER} p < 0.05 in a paired randomisation test, after Holm's correction over the tasks."
 # What a choice of weights has to beat.
 CONTROLS = {
     "uniform": "the plain average of all sources",
@@ -57,7 +59,54 @@ def difference(value: Difference | None) -> str:
     """Return a difference, marked where it is real; a dash where there is none."""
     if value is None:
         return NOTHING
-    return signed(value.points) + (MARK if value.is_real else "")
+    return signed(value.points) + marks(value)
+
+
+def marks(value: Difference) -> str:
+    """Return what stands behind a difference: its interval leaves out zero; it holds over all tasks.
+
+    >>> from embedmerge.evaluation.compare import Difference
+    >>> marks(Difference(1.2, 0.1, 2.3, p=0.003, p_holm=0.02)), marks(Difference(1.2, 0.1, 2.3, p=0.003))
+    ('*†', '*')
+    """
+    return (MARK if value.is_real else "") + (DAGGER if is_corrected(value) and value.is_significant else "")
+
+
+def is_corrected(value: Difference | None) -> bool:
+    """Return whether a difference was tested as one of several."""
+    return value is not None and value.p_holm is not None
+
+
+def p_value(value: float) -> str:
+    """Return a p value, no smaller than three decimals show.
+
+    >>> p_value(0.0421), p_value(0.0001)
+    ('0.042', '< 0.001')
+    """
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def evidence(value: Difference) -> str:
+    """Return what a difference rests on: interval, test, and queries won and lost.
+
+    >>> from embedmerge.evaluation.compare import Difference
+    >>> evidence(Difference(1.2, 0.1, 2.3, p=0.003, p_holm=0.02, wins=30, ties=60, losses=10))
+    '95 % interval +0.1 to +2.3; p 0.003, after Holm 0.020; better on 30 queries, worse on 10, the same on 60'
+    """
+    parts = [f"95 % interval {interval(value)}"]
+    if value.p is not None:
+        holm = "" if value.p_holm is None else f", after Holm {p_value(value.p_holm)}"
+        parts.append(f"p {p_value(value.p)}{holm}")
+    if value.wins + value.ties + value.losses:
+        better = f"better on {counted(value.wins, 'query')}"
+        parts.append(f"{better}, worse on {value.losses:,}, the same on {value.ties:,}")
+    return "; ".join(parts)
+
+
+def are_corrected(comparison: Comparison) -> bool:
+    """Return whether any task's differences were tested."""
+    cells = [cell for task in comparison.tasks for cell in task.cells.values()]
+    return any(is_corrected(value) for cell in cells for value in (cell.to_base, cell.to_fine_tune))
 
 
 def interval(value: Difference) -> str:

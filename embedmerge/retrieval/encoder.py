@@ -2,97 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedmerge.atomic import new_file
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.cache import EmbeddingCache, block_key
-from embedmerge.retrieval.precision import native_bf16
+from embedmerge.retrieval.batching import rows_by_length, tokenisable, tokenised_batches
+from embedmerge.retrieval.cache import EmbeddingCache, text_keys
+from embedmerge.retrieval.loading import Modules
+from embedmerge.retrieval.precision import PrecisionChoice, choose_precision
+from embedmerge.retrieval.settings import EncoderModel, EncodingSettings, Kind, Precision
+from embedmerge.retrieval.vectors import Embeddings, normalised, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from embedmerge.retrieval.batching import Batch
+    from embedmerge.retrieval.forward import DevicePool
 
-    Embeddings = NDArray[np.float32]
+__all__ = ["Encoder", "EncoderModel", "EncodingSettings", "Kind", "Precision", "normalised"]
 
-Kind = Literal["query", "document"]
-Precision = Literal["auto", "fp32", "bf16"]
+# Texts that are looked up, encoded and kept together. Batches are formed within a window, so they do
+# not depend on where an earlier run was interrupted, and that run has lost at most one window. Among so
+# many texts sorted by length, padding is about one token in a hundred.
+WINDOW = 512
 
-# Texts encoded and cached together. Batches are formed within a block, so what a block holds does
-# not depend on what happened to be cached, and an interrupted run loses at most one block.
-BLOCK = 512
+
+@dataclass
+class Counts:
+    """What an encoder has done.
+
+    Attributes:
+        encoded: Texts computed.
+        hits: Texts found in the cache, or met shortly before in the same request.
+    """
+
+    encoded: int = 0
+    hits: int = 0
 
 
 @dataclass(frozen=True)
-class EncodingSettings:
-    """How texts are encoded.
+class _Window:
+    """Some texts of a request by their keys: what the cache has of them, and what is missing tokenised."""
 
-    Attributes:
-        precision: `fp32`; `bf16` for autocast; `auto` for bf16 where the processor has it natively.
-        max_seq_length: Tokens after which text is cut; None for the model's own.
-        tokens_per_batch: Padded tokens in a batch at most.
-        device: Torch device; None for sentence-transformers' choice.
-        trust_remote_code: Whether code that comes with a model may run.
-    """
-
-    precision: Precision = "fp32"
-    max_seq_length: int | None = None
-    tokens_per_batch: int = 4096
-    device: str | None = None
-    trust_remote_code: bool = False
-
-    @cached_property
-    def bf16(self) -> bool:
-        """Whether encoding runs under bfloat16 autocast."""
-        return self.precision == "bf16" or (self.precision == "auto" and native_bf16())
-
-
-@dataclass(frozen=True)
-class EncoderModel:
-    """What encoding needs to know of a model without loading it.
-
-    Attributes:
-        name: Name for messages.
-        folder: sentence-transformers folder.
-        sha256: Digest over weights and module files; the model's identity in every cache.
-        prompts: Prompts by name.
-        default_prompt: Name of the prompt used where no other fits, or None.
-        normalises: Whether the module stack ends in L2 normalisation.
-        similarity: `cosine`, `dot`, `euclidean` or `manhattan`.
-        max_tokens: Number of positions its weights have; None where there is no such limit.
-    """
-
-    name: str
-    folder: Path
-    sha256: str
-    prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt: str | None = None
-    normalises: bool = True
-    similarity: str = "cosine"
-    max_tokens: int | None = None
-
-    def prompt(self, kind: Kind) -> str:
-        """The prompt that sentence-transformers' `encode_query` or `encode_document` puts before a text."""
-        names = ("query",) if kind == "query" else ("document", "passage", "corpus")
-        named = next((name for name in names if name in self.prompts), self.default_prompt)
-        return self.prompts.get(named, "") if named else ""
+    keys: list[bytes]
+    known: dict[bytes, Embeddings]
+    missing: dict[bytes, str]
+    batches: list[Batch]
 
 
 class Encoder:
     """Encodes texts with one model, in length-sorted batches under a token budget, through a cache.
 
-    The model is loaded when the first block is missing from the cache, not before.
+    The model is loaded when the first text is missing from the cache, not before.
 
     Args:
         model: The model.
         settings: How to encode.
-        cache: Where blocks are kept; None to keep none.
+        cache: Where vectors are kept; None to keep none.
         progress: Called with texts done and texts in all.
         prepare: Called once before the model's folder is opened, for a folder made on demand.
     """
@@ -108,22 +82,34 @@ class Encoder:
         self.model = model
         self.settings = settings or EncodingSettings()
         self.progress = progress
+        self.counts = Counts()
         self._cache = cache
-        self._prepare = prepare
-        self._stacks: dict[str | None, Any] = {}
+        self._modules = Modules(self.model, self.settings, prepare)
+        self._pools: dict[str | None, DevicePool] = {}
 
-    def embed(self, texts: Sequence[str], prompt: str = "") -> Embeddings:
+    def embed(self, texts: Sequence[str], prompt: str = "", *, out: Path | None = None) -> Embeddings:
         """Embeddings as the model gives them, normalised where its module stack normalises.
 
         Args:
             texts: Any number of texts.
             prompt: Put before every text; `model.prompt(kind)` is the model's own.
+            out: A `.npy` file to write window by window, so that memory does not grow with the texts.
 
         Returns:
-            Array of shape (texts, dimension).
+            Array of shape (texts, dimension); of the file, mapped read-only, where there is one.
+
+        Raises:
+            EmbedmergeError: The model gives NaN or infinity.
         """
-        pooled = self.pooled(texts, prompt)
-        return normalised(pooled) if self.model.normalises else pooled
+        windows = self._windows(texts, prompt, None)
+        if self.model.normalises:
+            windows = (normalised(window) for window in windows)
+        if out is None:
+            return _joined(windows)
+        with new_file(out) as beside:
+            write_rows(beside, windows, len(texts))
+        mapped: Embeddings = np.load(out, mmap_mode="r")
+        return mapped
 
     def pooled(self, texts: Sequence[str], prompt: str = "", pooling: str | None = None) -> Embeddings:
         """Embeddings after pooling and before L2 normalisation.
@@ -139,63 +125,32 @@ class Encoder:
         Raises:
             EmbedmergeError: The model gives NaN or infinity.
         """
-        blocks = []
-        for start in range(0, len(texts), BLOCK):
-            block = texts[start : start + BLOCK]
-            blocks.append(self._block(block, prompt, pooling))
-            if self.progress:
-                self.progress(start + len(block), len(texts))
-        return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
+        return _joined(self._windows(texts, prompt, pooling))
+
+    @cached_property
+    def precision(self) -> PrecisionChoice:
+        """Whether this model is encoded in bfloat16, and why.
+
+        Of `auto` it is found once per model and machine, on texts that come with embedmerge, and kept
+        in the cache.
+        """
+        return choose_precision(self.settings, self.model, self._cache, self._probed)
+
+    @property
+    def bf16(self) -> bool:
+        """Whether this model is encoded in bfloat16."""
+        return self.precision.bf16
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._modules.read
 
     def token_ids(self, texts: Sequence[str]) -> tuple[list[list[int]], int | None]:
         """Ids of all of each text's tokens, and the id that stands for what the tokenizer does not know."""
-        tokenizer = self._loaded.tokenizer
-        encoded = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
+        tokenizer = self._modules.whole.tokenizer
+        encoded = tokenizer(tokenisable(texts), add_special_tokens=False, truncation=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]], tokenizer.unk_token_id
-
-    def module_stack(self) -> Any:
-        """The loaded modules before L2 normalisation, for who wants more of them than vectors."""
-        return self._stack(None)
-
-    def _block(self, texts: Sequence[str], prompt: str, pooling: str | None) -> Embeddings:
-        key = block_key(self._content(prompt, pooling), texts)
-        block = self._cache.load(key, len(texts)) if self._cache else None
-        if block is None:
-            block = self._encode(texts, prompt, pooling)
-            if self._cache:
-                self._cache.store(key, block)
-        return block
-
-    def _content(self, prompt: str, pooling: str | None) -> dict[str, Any]:
-        return {
-            "model": self.model.sha256,
-            "prompt": prompt,
-            "pooling": pooling,
-            "bf16": self.settings.bf16,
-            "max_seq_length": self.settings.max_seq_length,
-            "tokens_per_batch": self.settings.tokens_per_batch,
-            "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
-        }
-
-    def _encode(self, texts: Sequence[str], prompt: str, pooling: str | None) -> Embeddings:
-        import torch
-
-        stack = self._stack(pooling)
-        rows: list[Embeddings | None] = [None] * len(texts)
-        with torch.autocast(stack.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
-            for batch in self.batches([prompt + text for text in texts]):
-                vectors = stack.encode(
-                    [texts[row] for row in batch],
-                    prompt=prompt or None,
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                    convert_to_numpy=True,
-                )
-                for row, vector in zip(batch, vectors, strict=True):
-                    rows[row] = vector
-        block = np.asarray(rows, dtype=np.float32)
-        self._require_finite(block, texts)
-        return block
 
     def batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """Rows of each batch, longest texts first, padded size within the token budget.
@@ -203,74 +158,115 @@ class Encoder:
         Args:
             texts: With their prompts.
         """
-        lengths = self._token_counts(texts)
-        batch: list[int] = []
-        for row in sorted(range(len(texts)), key=lambda row: (-lengths[row], row)):
-            if batch and lengths[batch[0]] * (len(batch) + 1) > self.settings.tokens_per_batch:
-                yield batch
-                batch = []
-            batch.append(row)
-        if batch:
-            yield batch
+        return rows_by_length(self._modules.lengths(texts), self._modules.budget)
 
-    def _token_counts(self, texts: Sequence[str]) -> list[int]:
-        encoded = self._loaded.tokenizer(list(texts), truncation=True, max_length=self._limit, padding=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+    def module_stack(self) -> Any:
+        """The loaded modules before L2 normalisation, for who wants more of them than vectors."""
+        return self._modules.stack()
 
-    @property
-    def _limit(self) -> int:
-        return int(self._loaded.max_seq_length or 512)
+    def close(self) -> None:
+        """End the processes of `settings.devices`; they end with the encoder otherwise."""
+        while self._pools:
+            self._pools.popitem()[1].close()
 
-    @cached_property
-    def _loaded(self) -> Any:
-        from sentence_transformers import SentenceTransformer
+    def _windows(self, texts: Sequence[str], prompt: str, pooling: str | None) -> Iterator[Embeddings]:
+        """Vectors of one window after the other; the next is tokenised while one is computed."""
+        if not len(texts):
+            return
+        content = self._content(prompt, pooling)
+        with ThreadPoolExecutor(1) as ahead:
 
-        if self._prepare:
-            self._prepare()
-        loaded = SentenceTransformer(
-            str(self.model.folder),
-            device=self.settings.device,
-            trust_remote_code=self.settings.trust_remote_code,
-            local_files_only=True,
-        )
-        loaded.eval()
-        if self.settings.max_seq_length:
-            loaded.max_seq_length = min(
-                self.settings.max_seq_length, self.model.max_tokens or self.settings.max_seq_length
-            )
-        return loaded
+            def prepared(start: int, under_way: Mapping[bytes, Any]) -> Future[_Window]:
+                some = list(texts[start : start + WINDOW])
+                return ahead.submit(self._prepared, some, content, prompt, pooling, under_way)
 
-    def _stack(self, pooling: str | None) -> Any:
-        """The model without its closing normalisation, or its transformer under another pooling."""
-        if pooling not in self._stacks:
-            self._stacks[pooling] = self._built_stack(pooling)
-        return self._stacks[pooling]
+            before: dict[bytes, Embeddings] = {}
+            coming = prepared(0, before)
+            for start in range(0, len(texts), WINDOW):
+                window = coming.result()
+                if start + WINDOW < len(texts):
+                    coming = prepared(start + WINDOW, dict.fromkeys(window.missing))
+                new = self._completed(window, pooling)
+                known = {**before, **window.known, **new}
+                yield np.stack([known[key] for key in window.keys])
+                before = new
+                if self.progress:
+                    self.progress(start + len(window.keys), len(texts))
 
-    def _built_stack(self, pooling: str | None) -> Any:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.models import Normalize, Pooling
+    def _prepared(
+        self,
+        texts: list[str],
+        content: dict[str, Any],
+        prompt: str,
+        pooling: str | None,
+        under_way: Mapping[bytes, Any],
+    ) -> _Window:
+        keys = text_keys(content, texts)
+        by_key = dict(zip(keys, texts, strict=True))
+        known = self._cache.load(self.model, list(by_key)) if self._cache else {}
+        missing = {key: text for key, text in by_key.items() if key not in known and key not in under_way}
+        batches = self._batches(list(missing.values()), prompt, pooling) if missing else []
+        return _Window(keys, known, missing, batches)
 
-        modules = list(self._loaded)
-        if pooling is not None:
-            transformer = modules[0]
-            modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling)]
-        kept = [module for module in modules if not isinstance(module, Normalize)]
-        return SentenceTransformer(modules=kept, device=str(self._loaded.device))
+    def _completed(self, window: _Window, pooling: str | None) -> dict[bytes, Embeddings]:
+        """Compute what a window lacks, and keep it."""
+        self.counts.encoded += len(window.missing)
+        self.counts.hits += len(window.keys) - len(window.missing)
+        if not window.missing:
+            return {}
+        vectors = self._computed(window.batches, pooling, self.bf16)
+        self._require_finite(vectors, list(window.missing.values()))
+        new = dict(zip(window.missing, vectors, strict=True))
+        if self._cache:
+            self._cache.store(self.model, new)
+        return new
 
-    def _require_finite(self, block: Embeddings, texts: Sequence[str]) -> None:
-        broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
+    def _content(self, prompt: str, pooling: str | None) -> dict[str, Any]:
+        """What a text's vector depends on besides the weights; batches and threads do not count."""
+        return {
+            "prompt": prompt,
+            "pooling": pooling,
+            "bf16": self.bf16,
+            "max_seq_length": self.settings.max_seq_length,
+            "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
+        }
+
+    def _computed(self, batches: Sequence[Batch], pooling: str | None, bf16: bool) -> Embeddings:
+        """Vectors in the order of the batches' rows."""
+        from embedmerge.retrieval.forward import encode_batches, thread_count
+
+        stack = self._modules.stack(pooling)
+        if self.settings.devices:
+            found = self._pool(pooling).encode_batches(batches, bf16=bf16)
+        else:
+            threads = thread_count(self.settings.threads)
+            found = encode_batches(stack, batches, bf16=bf16, threads=threads)
+        together = np.concatenate(found)
+        vectors = np.empty_like(together)
+        vectors[[row for batch in batches for row in batch.rows]] = together
+        return vectors
+
+    def _probed(self, texts: Sequence[str], prompt: str, bf16: bool) -> Embeddings:
+        return self._computed(self._batches(texts, prompt, None), None, bf16)
+
+    def _batches(self, texts: Sequence[str], prompt: str, pooling: str | None) -> list[Batch]:
+        return list(tokenised_batches(self._modules.stack(pooling), texts, prompt, self._modules.budget))
+
+    def _pool(self, pooling: str | None) -> DevicePool:
+        from embedmerge.retrieval.forward import DevicePool
+
+        if pooling not in self._pools:
+            self._pools[pooling] = DevicePool(self._modules.stack(pooling), self.settings.devices)
+        return self._pools[pooling]
+
+    def _require_finite(self, vectors: Embeddings, texts: Sequence[str]) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if broken.size:
             text = texts[int(broken[0])][:60]
             msg = f"{self.model.name}: gives NaN or infinity for {text!r}; its weights are broken"
             raise EmbedmergeError(msg)
 
 
-def normalised(embeddings: Embeddings) -> Embeddings:
-    """Rows scaled to length one; a zero row stays zero.
-
-    >>> normalised(np.array([[3.0, 4.0]], dtype=np.float32))
-    array([[0.6, 0.8]], dtype=float32)
-    """
-    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    scaled: Embeddings = embeddings / np.maximum(lengths, 1e-12)
-    return scaled
+def _joined(windows: Iterator[Embeddings]) -> Embeddings:
+    blocks = list(windows)
+    return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)

@@ -15,6 +15,7 @@ from embedmerge.weighting.paired import estimated
 from embedmerge.weighting.selection import Candidate, FrontPoint, Selection
 from embedmerge.weighting.simplex import undominated
 from embedmerge.weighting.strategy import Choice
+from embedmerge.weighting.surface import surface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from embedmerge.weighting.groundwork import Confirmed, Groundwork
     from embedmerge.weighting.landscape import Quality
+    from embedmerge.weighting.surface import Surface
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -88,6 +90,7 @@ class _Account:
             confirmation=self._chosen.confirmation,
             lost=lost,
             notes=(*self._notes(as_good), *self._parameters_of(alike), *survey.notes(), *self._doubts()),
+            surface=None if survey.exact else self._surface(),
         )
 
     def _front(self) -> tuple[FrontPoint, ...]:
@@ -104,6 +107,15 @@ class _Account:
             )
             for place in shown
         )
+
+    def _surface(self) -> Surface | None:
+        """What the landscape says of all mixtures, on all queries and in what is reported."""
+
+        def look(weights: Float64) -> tuple[Float64, Float64, Float64]:
+            quality = self._survey.landscape.quality(weights, self._survey.reported)
+            return quality.target.means, quality.general.means, self._judge.margins(quality)
+
+        return surface(self._names, self._chosen.weights, self._survey.lost, look)
 
     def _candidates(self) -> Iterator[Candidate]:
         """Everything beside the choice, on the queries that check."""

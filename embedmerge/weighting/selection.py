@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from embedmerge.weighting.surface import Surface  # noqa: TC001 - pydantic reads it
+
 GeneralMeasure = Literal["ndcg_at_10", "preservation"]
 
 
@@ -105,6 +107,7 @@ class Selection:
         confirmation: What encoding the choice has shown.
         lost: Sources that no longer retrieve, which get no weight.
         notes: What the reader should know.
+        surface: What is expected of any mixture; None where mixtures were tried one by one.
     """
 
     strategy: str
@@ -122,3 +125,4 @@ class Selection:
     confirmation: Confirmation
     lost: tuple[str, ...]
     notes: tuple[str, ...]
+    surface: Surface | None = None

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison, Difference
+from embedmerge.evaluation.flips import flips
+from embedmerge.evaluation.paired import paired_tasks
+from embedmerge.evaluation.scores import TaskScores
+from embedmerge.evaluation.significance import corrected
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
+from embedmerge.report.html import render_html
+from embedmerge.report.queries import compared_queries
 from embedmerge.weighting.selection import Candidate, Confirmation, Estimate, FrontPoint, Selection
+from embedmerge.weighting.surface import surface
 
 
 def _round(value):
@@ -23,8 +34,18 @@ def _paired(models, per_query, base, fine_tune):
         if reference is None or reference == model:
             return None
         delta = per_query[model] - per_query[reference]
-        half = 1.96 * delta.std() / np.sqrt(len(delta))
-        return Difference(_round(delta.mean()), _round(delta.mean() - half), _round(delta.mean() + half))
+        error = delta.std() / np.sqrt(len(delta))
+        low, high = delta.mean() - 1.96 * error, delta.mean() + 1.96 * error
+        better, worse = int((delta > 1).sum()), int((delta < -1).sum())
+        return Difference(
+            _round(delta.mean()),
+            _round(low),
+            _round(high),
+            p=_round(2 * norm.sf(abs(delta.mean()) / error)),
+            wins=better,
+            ties=len(delta) - better - worse,
+            losses=worse,
+        )
 
     return {
         model: Cell(
@@ -35,6 +56,18 @@ def _paired(models, per_query, base, fine_tune):
         )
         for model in models
     }
+
+
+def _with_holm(tasks, models):
+    """The same tasks, each model's differences to each reference corrected over them."""
+    cells = [dict(task.cells) for task in tasks]
+    for model in models:
+        for reference in ("to_base", "to_fine_tune"):
+            found = [getattr(own[model], reference) for own in cells]
+            if None not in found:
+                for own, value in zip(cells, corrected(found), strict=True):
+                    own[model] = dataclasses.replace(own[model], **{reference: value})
+    return [dataclasses.replace(task, cells=own) for task, own in zip(tasks, cells, strict=True)]
 
 
 def build_comparison(models, base, fine_tune, merged, targets, generals, seed=7):
@@ -58,6 +91,7 @@ def build_comparison(models, base, fine_tune, merged, targets, generals, seed=7)
             pools[side].append(scores)
             cells = _paired(models, scores, base, fine_tune)
             tasks.append(ComparedTask(name, "test", side, queries, cells))
+    tasks = _with_holm(tasks, models)
     means = {}
     for side, rows in pools.items():
         if rows:
@@ -240,6 +274,13 @@ def build_selection(names=("base", "docs-tuned"), *, divergence=True, split=Fals
         FrontPoint(shared(share), 63.4 + gain(share), level + price(share))
         for share in np.linspace(0.9, 0, 19).tolist()
     )
+
+    def look(weights):
+        share = 1 - weights[:, 0]
+        general = level + price(share)
+        return 63.4 + gain(share), general, general + 0.05 if divergence else general - level + 0.5
+
+    weights = np.array(list(shared(chosen).values()))
     settings = {
         "strategy": "front",
         "objective": "ndcg_at_10",
@@ -266,6 +307,7 @@ def build_selection(names=("base", "docs-tuned"), *, divergence=True, split=Fals
         "as_good": {name: (0.05, 0.4) if place else (0.5, 0.75) for place, name in enumerate(names)},
         "confirmation": Confirmation(2, 9, 0.31, -0.0021 if divergence else 0.11, 0.00042),
         "lost": lost,
+        "surface": surface(names, weights, [names.index(name) for name in lost], look),
         "notes": ("Any weight of docs-tuned between 0.05 and 0.40 is as good as the chosen one.",),
     }
     return Selection(**settings | changes)
@@ -283,6 +325,63 @@ def with_selection(report, **changes):
     )
     weights = dict(selection.candidates[-1].weights)
     return dataclasses.replace(report, weighting=record, weights=weights)
+
+
+class _MadeTexts:
+    """Texts of any task: those that a reader has to be spared and those that could do harm."""
+
+    def __init__(self):
+        numbers = range(3000)
+        self.queries = {f"q{row}": f"what is <b>query</b> {row}?" for row in numbers}
+        self.documents = {f"d{row}": f"Document {row} </script> & means {'so ' * 90}" for row in numbers}
+        self.relevant = {f"q{row}": {f"d{row}": 1} for row in numbers}
+
+
+MADE_TEXTS = _MadeTexts()
+
+
+def _scores_of(task, side, queries, gain, seed):
+    random = np.random.default_rng(seed)
+    ranks = np.maximum(random.geometric(0.3, queries) - gain, 0)
+    ids = [f"q{row}" for row in range(queries)]
+    values = {
+        name: _round(100 / np.log2(rank + 2)) if rank < 10 else 0.0
+        for name, rank in zip(ids, ranks, strict=True)
+    }
+    ranked = {
+        name: [f"d{(row + at - min(int(rank), 10)) % queries}" for at in range(10)]
+        for row, (name, rank) in enumerate(zip(ids, ranks, strict=True))
+    }
+    mean = float(np.mean(list(values.values())))
+    return TaskScores(task, "test", side, queries, mean, mean, values, ranked)
+
+
+def with_queries(report, queries=120, texts=True, **changes):
+    """The same report with made-up queries of its tasks, and the flips among them."""
+    comparison = report.comparison
+    scores = {
+        model: [
+            _scores_of(task.task, task.side, queries, gain, [seed, place])
+            for place, task in enumerate(comparison.tasks)
+        ]
+        for seed, (model, gain) in enumerate(((comparison.base, 0), (comparison.merged, 1)))
+    }
+    known = (lambda task, split: MADE_TEXTS) if texts else None
+    found = compared_queries(scores, comparison.base, comparison.merged, texts=known, **changes)
+    flipped = flips(paired_tasks(scores), comparison.merged, comparison.base, texts=known)
+    return dataclasses.replace(
+        report, queries=found, comparison=dataclasses.replace(comparison, flips=(flipped,))
+    )
+
+
+@pytest.fixture
+def make_asked():
+    """Builder of reports with queries, by kind and what `with_queries` takes."""
+
+    def make(kind="usual", **changes):
+        return with_queries(build_report(kind), **changes)
+
+    return make
 
 
 @pytest.fixture
@@ -321,3 +420,52 @@ def make_chosen():
         return with_selection(build_report(kind), **changes)
 
     return make
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; tests that need it are skipped where it or playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the path")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path, request):
+    """Opens a report's page as a reader would; fails on any error in the console and on any request.
+
+    What is left on the screen at the end is kept in the folder that EMBEDMERGE_SCREENSHOTS names.
+    """
+    contexts, faults = [], []
+
+    def opened(report, *, width=1200, scheme="light", touch=False):
+        file = tmp_path / f"report-{len(contexts)}.html"
+        file.write_text(render_html(report), encoding="utf-8")
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=touch
+        )
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda asked: asked.url == file.as_uri() or faults.append(asked.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield opened
+    kept = os.environ.get("EMBEDMERGE_SCREENSHOTS")
+    for place, context in enumerate(contexts):
+        if kept:
+            name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+            Path(kept).mkdir(parents=True, exist_ok=True)
+            context.pages[0].screenshot(path=Path(kept) / f"{name}-{place}.png", full_page=True)
+        context.close()
+    assert faults == []

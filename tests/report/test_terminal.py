@@ -253,3 +253,59 @@ def test_controls_are_explained_below_the_tables(make_report):
     text = " ".join(_printed(print_report, make_report("controlled"), 80).split())
     assert "placebo, the base moved as far in a random direction." in text
     assert "placebo" not in _printed(print_report, make_report("usual"), 80)
+
+
+def _answer(text):
+    """Cells of the table that says where the merged model is better, by the row's name."""
+    lines = text.splitlines()
+    start = next(
+        at for at, line in enumerate(lines) if line.split()[:4] == ["task", "(nDCG@10)", "base", "merged"]
+    )
+    end = next((at for at in range(start, len(lines)) if lines[at].startswith("task (nDCG@10)  queries")), -1)
+    return {line.split("  ")[0]: line.split() for line in lines[start:end] if line.strip()}
+
+
+def test_one_table_says_where_it_is_better_and_whether_that_is_real(make_report):
+    comparison = make_report("controlled").comparison
+    rows = _answer(_printed(print_report, make_report("controlled"), 100))
+    for task in comparison.tasks:
+        base, merged = (task.cells[model] for model in ("base", "merged"))
+        assert rows[task.task] == [
+            task.task,
+            wording.points(base.ndcg_at_10),
+            wording.points(merged.ndcg_at_10),
+            wording.difference(merged.to_base),
+            *wording.interval(merged.to_base).split(),
+            f"{merged.to_base.wins:,}/{merged.to_base.losses:,}",
+            wording.difference(merged.to_fine_tune),
+        ]
+    means = comparison.means["general"]["merged"]
+    assert rows["mean of 2"][5] == wording.difference(means.to_base)
+    assert "mean of 1" not in rows
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_answer_is_one_table(make_report, width):
+    text = _printed(print_report, make_report("many"), width)
+    head = next(
+        line for line in text.splitlines() if line.split()[:4] == ["task", "(nDCG@10)", "base", "merged"]
+    )
+    assert head.split()[4:] == ["base", "interval", "worse", "fine-tune"]
+    assert wording.HOLM.split()[0] in text
+
+
+def test_corrected_tests_are_explained_where_there_are_some(make_report):
+    report = make_report("usual")
+    assert "Holm" in _printed(print_report, report, 100)
+    tasks = tuple(
+        dataclasses.replace(
+            task,
+            cells={
+                model: dataclasses.replace(cell, to_base=None, to_fine_tune=None)
+                for model, cell in task.cells.items()
+            },
+        )
+        for task in report.comparison.tasks
+    )
+    untested = dataclasses.replace(report, comparison=dataclasses.replace(report.comparison, tasks=tasks))
+    assert "Holm" not in _printed(print_report, untested, 100)

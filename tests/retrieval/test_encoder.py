@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from embedmerge.checkpoint.hub import locate
@@ -42,12 +43,12 @@ def test_equals_sentence_transformers(make_checkpoint, arch: str, pooling: str, 
         np.testing.assert_allclose(found, wanted, atol=2e-6 if normalise else 2e-5)
 
 
-def test_a_cached_block_is_read_back_bit_for_bit_without_the_model(base: Path, tmp_path: Path) -> None:
+def test_what_is_cached_is_read_back_bit_for_bit_without_the_model(base: Path, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache")
     first = Encoder(model(base), cache=cache).embed(TEXTS)
     again = Encoder(model(base), cache=cache)
     assert np.array_equal(again.embed(TEXTS), first)
-    assert "_loaded" not in vars(again)
+    assert not again.loaded
 
 
 def test_models_under_one_folder_name_are_not_mixed_up(make_expert, base: Path, tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_models_under_one_folder_name_are_not_mixed_up(make_expert, base: Path, 
     assert not np.allclose(one, other, atol=1e-3)
 
 
-def test_settings_and_prompts_have_blocks_of_their_own(base: Path, tmp_path: Path) -> None:
+def test_settings_and_prompts_have_vectors_of_their_own(base: Path, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache")
     plain = Encoder(model(base), cache=cache).embed(TEXTS)
     short = Encoder(model(base), EncodingSettings(max_seq_length=4), cache).embed(TEXTS)
@@ -66,26 +67,88 @@ def test_settings_and_prompts_have_blocks_of_their_own(base: Path, tmp_path: Pat
     assert not np.allclose(plain, prompted, atol=1e-3)
 
 
-def test_a_damaged_cache_file_is_computed_again(base: Path, tmp_path: Path) -> None:
+def test_a_text_is_encoded_once_whatever_it_comes_with(base: Path, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache")
-    wanted = Encoder(model(base), cache=cache).embed(TEXTS)
-    (file,) = (tmp_path / "cache").rglob("*.npy")
-    file.write_bytes(file.read_bytes()[:-100])
-    assert np.array_equal(Encoder(model(base), cache=cache).embed(TEXTS), wanted)
+    whole = Encoder(model(base), cache=cache)
+    vectors = whole.embed(TEXTS)
+    other = Encoder(model(base), EncodingSettings(tokens_per_batch=64, threads=1), cache)
+    found = other.embed([TEXTS[7], "something new", TEXTS[3], TEXTS[7], "something new"])
+    assert (whole.counts.encoded, whole.counts.hits) == (len(TEXTS), 0)
+    assert (other.counts.encoded, other.counts.hits) == (1, 4)
+    assert np.array_equal(found[[0, 2, 3]], vectors[[7, 3, 7]])
+    np.testing.assert_allclose(found[1], Encoder(model(base)).embed(["something new"])[0], atol=1e-6)
 
 
-def test_blocks_do_not_depend_on_what_was_cached(base: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(encoder_module, "BLOCK", 8)
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_text_of_two_windows_is_encoded_once(base: Path, tmp_path: Path, monkeypatch, cached: bool) -> None:
+    monkeypatch.setattr(encoder_module, "WINDOW", 8)
+    encoder = Encoder(model(base), cache=EmbeddingCache(tmp_path / "cache") if cached else None)
+    found = encoder.embed([*TEXTS[:8], *TEXTS[4:12]])
+    assert (encoder.counts.encoded, encoder.counts.hits) == (12, 4)
+    assert np.array_equal(found[4:8], found[8:12])
+
+
+def test_an_interrupted_run_gives_the_bits_of_one_that_was_not(
+    base: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(encoder_module, "WINDOW", 8)
     straight = Encoder(model(base), cache=EmbeddingCache(tmp_path / "a")).embed(TEXTS)
     interrupted = EmbeddingCache(tmp_path / "b")
-    Encoder(model(base), cache=interrupted).embed(TEXTS[:8])
-    assert np.array_equal(Encoder(model(base), cache=interrupted).embed(TEXTS), straight)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Encoder(model(base), cache=interrupted, progress=interrupt).embed(TEXTS)
+    again = Encoder(model(base), cache=interrupted)
+    assert np.array_equal(again.embed(TEXTS), straight)
+    assert (again.counts.encoded, again.counts.hits) == (8, 16)
 
 
-def test_no_batch_exceeds_the_token_budget(base: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_vectors_do_not_depend_on_the_number_of_threads(base: Path, precision: str) -> None:
+    before = torch.get_num_threads()
+    one, three = (
+        Encoder(model(base), EncodingSettings(precision=precision, threads=threads, tokens_per_batch=64))
+        for threads in (1, 3)
+    )
+    assert np.array_equal(one.embed(TEXTS), three.embed(TEXTS))
+    assert torch.get_num_threads() == before
+
+
+def test_several_processes_give_the_same_vectors(base: Path) -> None:
+    wanted = Encoder(model(base), EncodingSettings(tokens_per_batch=64)).embed(TEXTS, "about ")
+    encoder = Encoder(model(base), EncodingSettings(tokens_per_batch=64, devices=("cpu", "cpu")))
+    assert np.array_equal(encoder.embed(TEXTS, "about "), wanted)
+    encoder.close()
+
+
+def test_a_file_takes_the_vectors_window_by_window(base: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(encoder_module, "WINDOW", 8)
+    encoder = Encoder(model(base))
+    found = encoder.embed(TEXTS, out=tmp_path / "vectors.npy")
+    assert isinstance(found, np.memmap)
+    assert np.array_equal(found, encoder.embed(TEXTS))
+    assert encoder.embed([], out=tmp_path / "none.npy").shape == (0, 0)
+
+
+def test_a_file_that_is_not_finished_does_not_stay(base: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(encoder_module, "WINDOW", 8)
+
+    def interrupt(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Encoder(model(base), progress=interrupt).embed(TEXTS, out=tmp_path / "vectors.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_batch_exceeds_the_token_budget(base: Path) -> None:
     encoder = Encoder(model(base), EncodingSettings(tokens_per_batch=64))
     batches = list(encoder.batches(TEXTS))
-    lengths = encoder._token_counts(TEXTS)
+    lengths = [len(ids) + 2 for ids in encoder.token_ids(TEXTS)[0]]
+    lengths = [min(length, 48) for length in lengths]
     assert sorted(row for batch in batches for row in batch) == list(range(len(TEXTS)))
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 64 for batch in batches)
 
@@ -117,6 +180,18 @@ def test_nan_is_named(base: Path, make_expert, tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EmbedmergeError, match="nan: gives NaN or infinity for 'how do i"):
         Encoder(model(folder)).embed(TEXTS[:1])
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00\x1b control \x07", "שלום עולם", "🦜🏽‍♀️", "half \ud83d a pair", "river " * 100_000, "\n"]
+)
+def test_odd_texts_are_texts(base: Path, tmp_path: Path, text: str) -> None:
+    encoder = Encoder(model(base), cache=EmbeddingCache(tmp_path / "cache"))
+    assert np.isfinite(encoder.embed([text, *TEXTS])).all()
+    assert list(encoder.batches([text]))
+    assert encoder.token_ids([text])
+    encoder.embed([text])
+    assert encoder.counts.encoded == 1 + len(TEXTS)
 
 
 def test_nothing_to_encode_is_no_error(base: Path) -> None:

@@ -1,0 +1,86 @@
+"""Where a model is better, where it is worse, and what of it is real: one table for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from embedmerge.report import wording
+from embedmerge.report.columns import Column, Rows, difference, score, side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.table import Table
+
+    from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
+
+    Lines = Sequence[Mapping[str, Cell] | None]
+
+
+def answer(comparison: Comparison, width: int) -> list[Table]:
+    """Return where the merged model (else the fine-tune) is better, where it is worse, and what is real."""
+    model = wording.focus(comparison)
+    if model is None:
+        return []
+    lines = [line for side in wording.sides(comparison) for line in _lines(comparison, side)]
+    names, rows = zip(*lines, strict=True)
+    heads = [place for place, cells in enumerate(rows) if cells is None]
+    styles = tuple("dim" if cells is None else "" for cells in rows)
+    about = Rows("task (nDCG@10)", names, styles, frozenset(heads[1:]))
+    return side_by_side(about, [_scores(comparison, model, rows), *_gains(comparison, model, rows)], width)
+
+
+def _lines(comparison: Comparison, side: Side) -> Iterator[tuple[str, Mapping[str, Cell] | None]]:
+    """Yield a heading without cells, the tasks of a side, and their mean where there are several."""
+    own = [task for task in comparison.tasks if task.side == side]
+    yield f"{side} tasks", None
+    yield from ((wording.one_line(task.task), task.cells) for task in own)
+    if len(own) > 1:
+        yield f"mean of {len(own)}", comparison.means[side]
+
+
+def _scores(comparison: Comparison, model: str, rows: Lines) -> list[Column]:
+    shown = dict.fromkeys(name for name in (comparison.base, model) if name is not None)
+    return [
+        Column(
+            wording.role(comparison, name),
+            tuple(Text("") if cells is None else score(cells.get(name)) for cells in rows),
+        )
+        for name in shown
+    ]
+
+
+def _gains(comparison: Comparison, model: str, rows: Lines) -> Iterator[list[Column]]:
+    """Yield the difference to the first reference with what it rests on, then that to the other."""
+    room = 2 if wording.are_corrected(comparison) else 1
+    for place, reference in enumerate(wording.references(comparison, model)):
+        found = [wording.to_reference(cells.get(model), reference) if cells else None for cells in rows]
+        gained = Column(f"vs\n{reference}", tuple(_gain(value, room) for value in found))
+        if place:
+            yield [gained]
+            continue
+        yield [gained, Column("95 %\ninterval", tuple(_soft(_interval(value)) for value in found))]
+        counts = [_won(value) for value in found]
+        if any(counts):
+            yield [Column("better/\nworse", tuple(map(_soft, counts)))]
+
+
+def _soft(text: str) -> Text:
+    return Text(text, style="dim")
+
+
+def _gain(value: Difference | None, room: int) -> Text:
+    return Text("") if value is None else difference(value, room)
+
+
+def _interval(value: Difference | None) -> str:
+    return "" if value is None else wording.interval(value)
+
+
+def _won(value: Difference | None) -> str:
+    """Queries that are better and worse; nothing where they were not counted."""
+    if value is None or not value.wins + value.ties + value.losses:
+        return ""
+    return f"{value.wins:,}/{value.losses:,}"
