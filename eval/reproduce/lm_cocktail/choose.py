@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from domains import TARGETS
-from pools import SEEDS, SIZES, drawn, read_pool
+from pools import SEEDS, drawn, read_pool
 
 from embedmerge.atomic import write_json
 from embedmerge.weighting.frank_wolfe import FrankWolfe

@@ -82,7 +82,9 @@ def guard_task(name: str, data: Path, work: Path, tested: set[str]) -> str:
             ({"_id": identity, "text": texts[identity]} for identity in kept),
             ({"_id": pair.query_id, "text": pair.query} for pair in held),
             {
-                query: {document: grade for document, grade in train.qrels[query].items() if document in known}
+                query: {
+                    document: grade for document, grade in train.qrels[query].items() if document in known
+                }
                 for query in relevant
             },
         )
