@@ -61,9 +61,8 @@ class Search:
 
         starts = range(0, len(queries), QUERIES)
         workers = min(len(starts), faiss.omp_get_max_threads(), os.cpu_count() or 1)
-        with ThreadPoolExecutor(
-            max(workers, 1), initializer=faiss.omp_set_num_threads, initargs=(1,)
-        ) as pool:
+        pool = ThreadPoolExecutor(max(workers, 1), initializer=faiss.omp_set_num_threads, initargs=(1,))
+        with pool, matrix_products(queries.shape[1]):
             search = self._exact if self.kind == "exact" else self._approximate
             found = pool.map(lambda start: search(queries[start : start + QUERIES], k), starts)
             return list(chain.from_iterable(found))
