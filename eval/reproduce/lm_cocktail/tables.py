@@ -73,6 +73,11 @@ class Scores:
             if choice["row"] == row and choice["target"] == target and examples in (None, choice["examples"])
         ]
 
+    def there(self, examples: int) -> list[str]:
+        """Our rows that have been chosen from so many examples."""
+        found = {choice["row"] for choice in self.choices if choice["examples"] == examples}
+        return [row for row in OURS if row in found]
+
 
 def tables(study: Study) -> None:
     """Write `study.md` and the plots into the scratch folder."""
@@ -91,8 +96,7 @@ def summary(scores: Scores) -> str:
         lines.append(_line(name, "", [found]))
     lines.append(_row(scores, LM_TWO, 0))
     lines.append(_row(scores, LM_ALL, 5))
-    there = {(choice["row"], choice["examples"]) for choice in scores.choices}
-    lines += [_row(scores, row, size) for row in OURS for size in SIZES if (row, size) in there]
+    lines += [_row(scores, row, size) for row in OURS for size in SIZES if row in scores.there(size)]
     return "\n".join(lines)
 
 
@@ -124,9 +128,10 @@ def _cell(means: Sequence[float], digits: int) -> str:
 
 def by_target(scores: Scores, examples: int = 20) -> str:
     """Target and others of each row, target by target."""
+    rows = scores.there(examples)
     lines = [
-        "| target | base | fine-tuned | LM_Cocktail 2 | LM_Cocktail all | front 2 | pool | pool without |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| target | base | fine-tuned | {' | '.join((LM_TWO, LM_ALL, *rows))} |",
+        "|---" * (5 + len(rows)) + "|",
     ]
     for target in TARGETS:
         cells = [
@@ -134,7 +139,7 @@ def by_target(scores: Scores, examples: int = 20) -> str:
             scores.outcome(target, scores.alone[target]),
             _mean(scores.outcomes(LM_TWO, None, target)),
             _mean(scores.outcomes(LM_ALL, None, target)),
-            *(_mean(scores.outcomes(row, examples, target)) for row in (TWO, ALL, WITHOUT)),
+            *(_mean(scores.outcomes(row, examples, target)) for row in rows),
         ]
         lines.append(f"| {target} | " + " | ".join(f"{c.target:.1f} / {c.others:.1f}" for c in cells) + " |")
     return "\n".join(lines)
@@ -149,7 +154,7 @@ def _mean(outcomes: Sequence[Outcome]) -> Outcome:
 def against_reference(scores: Scores, examples: int = 20) -> str:
     """On how many targets each of our rows is ahead of, or dominated by, each of LM_Cocktail's."""
     lines = ["| row | against | ahead on both or on one by a point | dominated |", "|---|---|---|---|"]
-    for row in OURS:
+    for row in scores.there(examples):
         for reference in (LM_TWO, LM_ALL):
             tally: dict[str, list[str]] = defaultdict(list)
             for target in TARGETS:
