@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.retrieval.encoder import Encoder, Kind
+
+IN_MEMORY = 50_000  # texts whose embeddings are held in memory
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,16 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         prompt_type: PromptType | None = None,
         **_: Any,
     ) -> NDArray[np.float32]:
-        """Embeddings of all texts that the data loader yields, under the prompt mteb would choose."""
+        """Embeddings of all texts that the data loader yields, under the prompt mteb would choose.
+
+        Those of a large corpus lie in a file, from which the index takes them block by block.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
-        return self._encoder.embed(texts, self._prompt(task_metadata, prompt_type))
+        prompt = self._prompt(task_metadata, prompt_type)
+        if len(texts) <= IN_MEMORY:
+            return self._encoder.embed(texts, prompt)
+        with TemporaryDirectory(prefix="embedmerge-") as folder:  # the mapping outlives the file's name
+            return self._encoder.embed(texts, prompt, out=Path(folder) / "vectors.npy")
 
     def _prompt(self, task_metadata: Any, prompt_type: PromptType | None) -> str:
         kind: Kind = "query" if prompt_type is PromptType.query else "document"

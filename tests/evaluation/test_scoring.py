@@ -58,6 +58,19 @@ def test_scores_of_single_queries_are_pytrec_evals(base: Path, collection: Path)
     assert found.ndcg_at_10 == pytest.approx(np.mean(list(found.per_query.values())), abs=1e-2)
 
 
+def test_embeddings_of_a_large_corpus_lie_in_a_file(base: Path, collection: Path, monkeypatch) -> None:
+    (task,) = open_tasks([str(collection)], "target")
+    wanted = score(encoder(base), task)
+    monkeypatch.setattr("embedmerge.evaluation.adapter.IN_MEMORY", 25)  # of 60 documents and 20 queries
+    seen = []
+    own = Encoder.embed
+    monkeypatch.setattr(
+        Encoder, "embed", lambda *args, **kwargs: seen.append(own(*args, **kwargs)) or seen[-1]
+    )
+    assert score(encoder(base), task) == wanted
+    assert [isinstance(vectors, np.memmap) for vectors in seen].count(True) == 1
+
+
 def test_two_models_under_one_folder_name_keep_their_own_scores(
     make_expert, base: Path, collection: Path, tmp_path: Path
 ) -> None:
