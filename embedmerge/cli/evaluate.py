@@ -112,4 +112,5 @@ def _print(comparison: Comparison, evaluated: list[Evaluated]) -> None:
 
     console = Console()
     print_comparison(comparison, console)
+    console.print()
     console.print(cost_table({name: one.cost for name, one in _named(evaluated).items()}))

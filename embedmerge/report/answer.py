@@ -45,7 +45,7 @@ def _scores(comparison: Comparison, model: str, rows: Lines) -> list[Column]:
     shown = dict.fromkeys(name for name in (comparison.base, model) if name is not None)
     return [
         Column(
-            wording.role(comparison, name),
+            wording.role(comparison, name) or wording.one_line(name),
             tuple(Text("") if cells is None else score(cells.get(name)) for cells in rows),
         )
         for name in shown

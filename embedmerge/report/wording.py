@@ -205,8 +205,9 @@ def explained(controls: Mapping[str, str]) -> str:
 
 
 def focus(comparison: Comparison) -> str | None:
-    """Return the model whose differences are shown task by task: the merged one, else the fine-tune."""
-    return comparison.merged or comparison.fine_tune
+    """Return the model whose differences are shown task by task: merged, else the fine-tune, else the last."""
+    last = comparison.models[-1] if comparison.base and len(comparison.models) > 1 else None
+    return comparison.merged or comparison.fine_tune or last
 
 
 def to_reference(cell: Cell | None, reference: Reference) -> Difference | None:

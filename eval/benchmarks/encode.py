@@ -41,9 +41,9 @@ CONTESTANTS = (
     "embedmerge:bf16",
 )
 TUNING = (4, 8, 16, 64)
-SHORT_TEXTS = (20_000, 80_000)
+SHORT_TEXTS = (10_000, 40_000)
 WORDS = ("water", "river", "tree", "house", "road", "field", "stone", "light", "night", "winter", "bread")
-IN_MEMORY = (DEFAULT, "embedmerge:fp32", "embedmerge:fp32,out")
+IN_MEMORY = ("embedmerge:fp32,out", "embedmerge:fp32", DEFAULT)
 NOISE = (0.01, 0.03, 0.1, 0.3)
 DRAWS = 20
 

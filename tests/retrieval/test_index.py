@@ -248,6 +248,7 @@ def test_a_memory_map_is_read_block_by_block(tmp_path, monkeypatch) -> None:
         (clustered(1, 0), ["d5"], "the id 'd5' occurs twice"),
         (clustered(1, 0), [7], "the id 7 is not a string"),
         (clustered(2, 0), ["a"], "1 ids for 2 vectors"),
+        (clustered(2, 0), [], "0 ids for 2 vectors"),
         (clustered(2, 0, 8), ["a", "b"], "8 dimensions, the index has 32"),
         (clustered(2, 0)[0], ["a"], r"shape \(32,\) of float32, not a matrix"),
         (np.array([["x"] * DIMENSION]), ["a"], "not a matrix of numbers"),

@@ -35,7 +35,7 @@ class IndexSettings:
         similarity: As the model says. For `cosine`, vectors are scaled to length one as they come; a score
             under `euclidean` is the negative distance.
         effort: What a search looks at: candidates of `hnsw` (efSearch), lists of `ivf` and `ivf_sq8`
-            (nprobe); None for 128 candidates, and for a 32nd of the lists but 32 at least. The other kinds
+            (nprobe); None for 128 candidates, and for a 32nd of the lists but 64 at least. The other kinds
             look at everything.
         seed: Of the training sample and of k-means.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LINKS = 32  # of a vector in the graph
 CANDIDATES = 128
-LISTS = 32
+LEAST_LISTS = 64
 BYTE = 256  # centres that a byte tells apart
 DIMENSIONS_PER_BYTE = 4
 SAMPLE_PER_CENTRE = 64
@@ -103,7 +103,7 @@ def _configure(index: Any, kind: BuiltKind, lists: int, settings: IndexSettings)
         index.hnsw.efSearch = settings.effort or CANDIDATES
     elif kind in {"ivf", "ivf_sq8"}:
         index.cp.seed = settings.seed
-        index.nprobe = min(settings.effort or max(LISTS, lists // LISTS), lists)
+        index.nprobe = min(settings.effort or max(LEAST_LISTS, lists // 32), lists)
     elif kind == "pq":
         index.pq.cp.seed = settings.seed
         index.pq.cp.min_points_per_centroid = 1  # fewer than usual show in the recall

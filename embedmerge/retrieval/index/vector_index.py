@@ -119,13 +119,15 @@ class VectorIndex:
                 repeats, or too few vectors to train the kind.
         """
         names = list(ids)
-        if not names and not self.ids:
-            raise EmbedmergeError("index: the corpus is empty; there is nothing to search in")
-        if not names:
+        if not names and not len(vectors):
+            if self._built is None:
+                raise EmbedmergeError("index: the corpus is empty; there is nothing to search in")
             return
         incoming = Incoming(vectors, self.settings.similarity, "vectors", self.dimension)
         self._require_new(names, len(incoming))
-        asked = None if queries is None else self._queries(queries, incoming.dimension)
+        asked = None
+        if queries is not None and len(queries):
+            asked = self._queries(queries, incoming.dimension)
         first = self._built is None
         with one_thread():
             built = self._trained(incoming) if first else self.built
