@@ -36,7 +36,7 @@ def gathered(folder, store, texts, kind="gram", donor=None, settings=None, **enc
     """Statistics, and whether the model was loaded for them."""
     encoder = Encoder(encoder_model(opened(folder)), EncodingSettings(**encoding))
     found = statistics_of(encoder, opened(donor or folder), kind, texts, settings or SETTINGS, store)
-    return found, "_loaded" in vars(encoder)
+    return found, encoder.loaded
 
 
 def read(found):
