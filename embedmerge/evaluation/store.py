@@ -99,7 +99,7 @@ class ScoreStore:
         content = {
             "model": encoder.model.sha256,
             "prompts": [encoder.model.prompts, task.prompts],
-            "settings": [encoder.settings.bf16, encoder.settings.max_seq_length],
+            "settings": [encoder.bf16, encoder.settings.max_seq_length],
             "task": [task.name, task.split, task.content],
             "mteb": version("mteb"),
         }
@@ -131,7 +131,7 @@ def settings_that_differ(encoder: Encoder, prompts: Mapping[str, str]) -> dict[s
         prompts: Those stated in place of its own.
     """
     settings = {
-        "precision": "bf16" if encoder.settings.bf16 else None,
+        "precision": "bf16" if encoder.bf16 else None,
         "max_seq_length": encoder.settings.max_seq_length,
         "prompts": _digest(dict(prompts))[:8] if prompts else None,
     }

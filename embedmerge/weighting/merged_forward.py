@@ -159,7 +159,7 @@ class MergedModel:
     def _encoded(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
-        model, bf16 = self._stack.model, self._stack.encoder.settings.bf16
+        model, bf16 = self._stack.model, self._stack.encoder.bf16
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
             found = torch.func.functional_call(model, self._tensors, (dict(features),))
         pooled: torch.Tensor = found["sentence_embedding"].float()
