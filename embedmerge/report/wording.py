@@ -205,7 +205,7 @@ def explained(controls: Mapping[str, str]) -> str:
 
 
 def focus(comparison: Comparison) -> str | None:
-    """Return the model whose differences are shown task by task: merged, else the fine-tune, else the last."""
+    """Return the model that is shown task by task: the merged one, else the fine-tune, else the last."""
     last = comparison.models[-1] if comparison.base and len(comparison.models) > 1 else None
     return comparison.merged or comparison.fine_tune or last
 
