@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from sentence_transformers.util import batch_to_device
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,10 +53,15 @@ def encode_batches(stack: Any, batches: Sequence[Batch], *, bf16: bool, threads:
     if stack.device.type != "cpu":
         work()
         return found
-    with _single_threads(min(threads, len(batches))) as workers:
-        for job in [workers.submit(work) for _ in range(min(threads, len(batches)))]:
+    with _single_threads(threads) as workers:
+        for job in [workers.submit(_alone, work) for _ in range(min(threads, len(batches)))]:
             job.result()
     return found
+
+
+def _alone(work: Callable[[], None]) -> None:
+    torch.set_num_threads(1)
+    work()
 
 
 def thread_count(stated: int | None) -> int:
@@ -73,17 +79,22 @@ _nesting = Lock()
 _inside: list[int] = []
 
 
+@cache
+def _workers(number: int) -> ThreadPoolExecutor:
+    """Threads that stay: new ones would each get memory of their own from the C library, and leave it."""
+    return ThreadPoolExecutor(number, thread_name_prefix="embedmerge-encode")
+
+
 @contextmanager
 def _single_threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in which torch uses one core; the number is torch's again when the last of them are gone.
+    """Threads to use torch in with one core each; torch's number is put back when all are done.
 
     MKL has one number for the whole process, so who comes while others are at work must not put back theirs.
     """
     with _nesting:
         _inside.append(_inside[0] if _inside else torch.get_num_threads())
     try:
-        with ThreadPoolExecutor(max(number, 1), initializer=torch.set_num_threads, initargs=(1,)) as workers:
-            yield workers
+        yield _workers(number)
     finally:
         with _nesting:
             before = _inside.pop()
