@@ -79,7 +79,7 @@ def test_more_directions_than_any_parent_are_no_alarm() -> None:
     parents = {"base": relative(1) * narrow, "legal": relative(2) * narrow}
     said = " ".join(health(relative(1), parents).alarms)
     assert "directions" not in said
-    assert "mean cosine" not in said
+    assert "different documents" not in said
 
 
 def test_numbers_that_cannot_be_compared_are_refused() -> None:
