@@ -187,7 +187,7 @@ def memory(work: Path) -> list[dict[str, Any]]:
     """Peak memory against the number of short texts, of a model of one layer."""
     model = one_layer(work / "one-layer")
     draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=4)) for _ in range(max(SHORT_TEXTS))]
+    texts = [" ".join(draw.choices(WORDS, k=6)) for _ in range(max(SHORT_TEXTS))]
     rows = []
     for contestant in IN_MEMORY:
         for number in SHORT_TEXTS:
