@@ -44,8 +44,8 @@ TUNING = (4, 8, 16, 64)
 SHORT_TEXTS = (10_000, 40_000)
 WORDS = ("water", "river", "tree", "house", "road", "field", "stone", "light", "night", "winter", "bread")
 IN_MEMORY = ("embedmerge:fp32,out", "embedmerge:fp32", DEFAULT)
-NOISE = (0.01, 0.03, 0.1, 0.3)
-DRAWS = 20
+NOISE = (0.0025, 0.005, 0.0075, 0.01, 0.03, 0.1)
+DRAWS = 40
 
 
 def main() -> None:
