@@ -22,6 +22,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
 from embedmerge.evaluation.store import ScoreStore
 from embedmerge.evaluation.suites import open_sides
+from embedmerge.evaluation.tasks import texts_of
 from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
 from embedmerge.manifest import NAME as MANIFEST
 from embedmerge.manifest import manifest_of, read_manifest
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.evaluation.alarms import Health
-    from embedmerge.evaluation.flips import Texts
     from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
@@ -288,11 +288,7 @@ class _Run:
         models = (*self.opened.checkpoints, *self._controls(choice, merged), merged)
         scores = {checkpoint.name: self._score(checkpoint) for checkpoint in models}
         base = self.opened.sources[0].name
-        task_of = {(task.name, task.split): task for task in self.opened.tasks}
-
-        def texts(task: str, split: str) -> Texts:
-            return task_of[task, split].texts
-
+        texts = texts_of(self.opened.tasks)
         comparison = compare(scores, base, self.opened.recipe.fine_tune, merged.name, texts=texts)
         return comparison, compared_queries(scores, base, merged.name, texts=texts)
 

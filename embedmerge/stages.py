@@ -150,7 +150,7 @@ def examine(
     """
     from embedmerge.evaluation.alarms import FEWEST, health
 
-    samples = ([text for _, text in islice(task.texts.documents.items(), SAMPLE)] for task in tasks)
+    samples = (list(islice(task.texts.documents.values(), SAMPLE)) for task in tasks)
     sample = next((texts for texts in samples if len(texts) >= FEWEST), None)
     if sample is None:
         return None

@@ -76,11 +76,11 @@ def command(
 def _compared(evaluated: list[Evaluated]) -> Comparison:
     """The models side by side, the first of several being the base."""
     from embedmerge.evaluation.compare import compare
+    from embedmerge.evaluation.tasks import texts_of
 
     scores = {name: one.scores for name, one in _named(evaluated).items()}
     base = next(iter(scores)) if len(scores) > 1 else None
-    task_of = {(task.name, task.split): task for task in evaluated[0].tasks}
-    return compare(scores, base=base, texts=lambda task, split: task_of[task, split].texts)
+    return compare(scores, base=base, texts=texts_of(evaluated[0].tasks))
 
 
 def _named(evaluated: list[Evaluated]) -> dict[str, Evaluated]:

@@ -12,7 +12,7 @@ from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
-from embedmerge.evaluation.store import settings_that_differ
+from embedmerge.evaluation.store import content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,7 +76,7 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
             {
                 "name": named.name,
                 "revision": named.revision,
-                "experiment_kwargs": settings_that_differ(encoder, self._stated) or None,
+                "experiment_kwargs": _experiment(encoder, self._stated) or None,
                 "similarity_fn_name": ScoringFunction(model.similarity),
             }
         )
@@ -108,3 +108,13 @@ class MtebEncoder(AbsEncoder):  # type: ignore[misc]
         if name is not None:
             return str(self.model_prompts[name])
         return self._encoder.model.prompt(kind)
+
+
+def _experiment(encoder: Encoder, stated: Mapping[str, str]) -> dict[str, Any]:
+    """Settings that are not the model's own, as mteb's experiments name them."""
+    settings = {
+        "precision": "bf16" if encoder.bf16 else None,
+        "max_seq_length": encoder.settings.max_seq_length,
+        "prompts": content_digest(stated)[:8] if stated else None,
+    }
+    return {name: value for name, value in settings.items() if value is not None}

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.flips import TextsOf
     from embedmerge.evaluation.paired import PairedTask
 
-__all__ = ["SIDES", "Cell", "ComparedTask", "Comparison", "Difference", "Side", "TaskScores", "compare"]
-
 References = tuple[str | None, str | None]  # base and fine-tune
 
 

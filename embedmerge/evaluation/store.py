@@ -103,7 +103,7 @@ class ScoreStore:
             "task": [task.name, task.split, task.content],
             "mteb": version("mteb"),
         }
-        return f"{task.name}.{task.split}.{_digest(content)[:KEY_LENGTH]}"
+        return f"{task.name}.{task.split}.{content_digest(content)[:KEY_LENGTH]}"
 
 
 def ranked(documents: Mapping[str, float]) -> list[str]:
@@ -123,20 +123,6 @@ def write_trec(path: Path, run: Run, tag: str) -> None:
                 handle.write(f"{query} Q0 {document} {rank} {documents[document]:.6f} {tag}\n")
 
 
-def settings_that_differ(encoder: Encoder, prompts: Mapping[str, str]) -> dict[str, Any]:
-    """Settings that are not a model's own, as mteb's experiments name them.
-
-    Args:
-        encoder: The model.
-        prompts: Those stated in place of its own.
-    """
-    settings = {
-        "precision": "bf16" if encoder.bf16 else None,
-        "max_seq_length": encoder.settings.max_seq_length,
-        "prompts": _digest(dict(prompts))[:8] if prompts else None,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _digest(content: dict[str, Any]) -> str:
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Digest of plain values by name."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from embedmerge.evaluation.texts import TaskTexts
 from embedmerge.retrieval.collection import read_collection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from embedmerge.evaluation.scores import Side
 
@@ -49,6 +49,12 @@ class Task:
     def texts(self) -> TaskTexts:
         """Query id -> text and document id -> text; loads the data where it is not loaded."""
         return TaskTexts.of(self.mteb_task, self.split)
+
+
+def texts_of(tasks: Sequence[Task]) -> Callable[[str, str], TaskTexts]:
+    """What gives a task's texts from its name and split."""
+    by_name = {(task.name, task.split): task for task in tasks}
+    return lambda task, split: by_name[task, split].texts
 
 
 def open_tasks(names: Sequence[str | NamedTask], side: Side) -> list[Task]:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from embedmerge.report import wording
-from embedmerge.report.columns import Column, Rows, difference, score, side_by_side
+from embedmerge.report.columns import Column, difference, score, side_by_side, side_lines, task_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
 
-    from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
+    from embedmerge.evaluation.compare import Cell, Comparison
+    from embedmerge.evaluation.scores import Side
+    from embedmerge.evaluation.significance import Difference
 
     Lines = Sequence[Mapping[str, Cell] | None]
 
@@ -26,19 +28,17 @@ def answer(comparison: Comparison, width: int) -> list[Table]:
         return []
     lines = [line for side in wording.sides(comparison) for line in _lines(comparison, side)]
     names, rows = zip(*lines, strict=True)
-    heads = [place for place, cells in enumerate(rows) if cells is None]
-    styles = tuple("dim" if cells is None else "" for cells in rows)
-    about = Rows("task (nDCG@10)", names, styles, frozenset(heads[1:]))
+    about = task_rows(names, [cells is None for cells in rows])
     return side_by_side(about, [_scores(comparison, model, rows), *_gains(comparison, model, rows)], width)
 
 
 def _lines(comparison: Comparison, side: Side) -> Iterator[tuple[str, Mapping[str, Cell] | None]]:
     """Yield a heading without cells, the tasks of a side, and their mean where there are several."""
-    own = [task for task in comparison.tasks if task.side == side]
-    yield f"{side} tasks", None
-    yield from ((wording.one_line(task.task), task.cells) for task in own)
-    if len(own) > 1:
-        yield f"mean of {len(own)}", comparison.means[side]
+    for name, task in side_lines(comparison, side):
+        yield name, task.cells if task else None
+    number = sum(task.side == side for task in comparison.tasks)
+    if number > 1:
+        yield f"mean of {number}", comparison.means[side]
 
 
 def _scores(comparison: Comparison, model: str, rows: Lines) -> list[Column]:

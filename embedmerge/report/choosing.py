@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from embedmerge.evaluation.compare import Difference
+from embedmerge.evaluation.significance import Difference
 from embedmerge.report import wording
 from embedmerge.weighting.selection import Estimate
 

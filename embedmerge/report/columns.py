@@ -16,9 +16,11 @@ from rich.text import Text
 from embedmerge.report import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from embedmerge.evaluation.compare import Cell, Difference
+    from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison
+    from embedmerge.evaluation.scores import Side
+    from embedmerge.evaluation.significance import Difference
 
 GAP = 2
 LEAD_WIDTH = 20
@@ -57,6 +59,19 @@ class Rows:
     def width(self) -> int:
         """Terminal cells of the widest name."""
         return max(cell_len(name) for name in (self.header, *self.names))
+
+
+def side_lines(comparison: Comparison, side: Side) -> Iterator[tuple[str, ComparedTask | None]]:
+    """Yield what the first column says: a heading, which has no task, then the tasks of a side."""
+    yield f"{side} tasks", None
+    yield from ((wording.one_line(task.task), task) for task in comparison.tasks if task.side == side)
+
+
+def task_rows(names: Sequence[str], headings: Sequence[bool]) -> Rows:
+    """Return rows of tasks below the headings of their sides, with a rule between the sides."""
+    places = [place for place, heading in enumerate(headings) if heading]
+    styles = tuple("dim" if heading else "" for heading in headings)
+    return Rows("task (nDCG@10)", tuple(names), styles, frozenset(places[1:]))
 
 
 def broken(name: str, width: int) -> str:

@@ -86,3 +86,8 @@ class Report:
     model_sha256: str
     versions: dict[str, str]
     queries: Queries | None = None
+
+    @property
+    def fine_tune(self) -> str | None:
+        """Name of the target expert; None where there is none."""
+        return next((source.name for source in self.sources if source.role == "target"), None)

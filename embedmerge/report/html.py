@@ -89,14 +89,9 @@ def _tracks(selection: Selection, weights: dict[str, float]) -> dict[str, _Track
     }
 
 
-def _fine_tune(report: Report) -> str | None:
-    targets = [source.name for source in report.sources if source.role == "target"]
-    return targets[0] if targets else None
-
-
 def _choice(report: Report) -> dict[str, Any]:
     """Return what the page shows of a selection."""
-    selection, fine_tune = report.weighting.selection, _fine_tune(report)
+    selection, fine_tune = report.weighting.selection, report.fine_tune
     if selection is None:
         return {"selection": None}
     floor = choosing.floor_of(report.weighting)

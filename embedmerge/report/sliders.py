@@ -70,12 +70,11 @@ def script_data(report: Report, selection: Selection, surface: Surface) -> dict[
     """
     shown = sliders(selection, surface)
     divergence = choosing.is_divergence(selection)
-    fine_tune = next((source.name for source in report.sources if source.role == "target"), None)
     return {
         "spanned": [place for place, each in enumerate(shown) if each.fixed is None],
         "keys": [yaml_key(each.name) for each in shown],
         "chosen": _reachable([each.weight for each in shown], [each.fixed is None for each in shown]),
-        "fineTune": next((place for place, each in enumerate(shown) if each.name == fine_tune), None),
+        "fineTune": next((place for place, each in enumerate(shown) if each.name == report.fine_tune), None),
         "steps": surface.steps,
         "target": [round(value, 2) for value in surface.target],
         "general": [round(abs(value) if divergence else value, 4) for value in surface.general],

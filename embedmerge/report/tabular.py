@@ -14,7 +14,8 @@ from embedmerge.report.templating import environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from embedmerge.evaluation.compare import Cell, Comparison, Difference
+    from embedmerge.evaluation.compare import Cell, Comparison
+    from embedmerge.evaluation.significance import Difference
     from embedmerge.report.document import Report
 
 REFERENCES: tuple[wording.Reference, ...] = ("base", "fine-tune")

@@ -13,7 +13,17 @@ from rich.text import Text
 from embedmerge.report import choosing, wording
 from embedmerge.report.answer import answer
 from embedmerge.report.blocks import block_weights
-from embedmerge.report.columns import LEAD_WIDTH, Column, Rows, broken, difference, score, side_by_side
+from embedmerge.report.columns import (
+    LEAD_WIDTH,
+    Column,
+    Rows,
+    broken,
+    difference,
+    score,
+    side_by_side,
+    side_lines,
+    task_rows,
+)
 from embedmerge.report.heatmap import weight_map
 
 if TYPE_CHECKING:
@@ -21,7 +31,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from embedmerge.evaluation.compare import Comparison, Difference, Side
+    from embedmerge.evaluation.compare import ComparedTask, Comparison
+    from embedmerge.evaluation.scores import Side
+    from embedmerge.evaluation.significance import Difference
     from embedmerge.report.document import Report
     from embedmerge.weighting.selection import Selection
     from embedmerge.weighting.strategy import Choice
@@ -54,26 +66,8 @@ def _summary(comparison: Comparison, width: int) -> list[Table]:
     return side_by_side(rows, [_side_columns(comparison, side) for side in wording.sides(comparison)], width)
 
 
-def _task_rows(comparison: Comparison) -> tuple[Rows, list[int | None]]:
-    """Return the rows of the task table, and for each the index of its task, None for a heading."""
-    names: list[str] = []
-    places: list[int | None] = []
-    rules: set[int] = set()
-    for side in wording.sides(comparison):
-        rules.add(len(names))
-        names.append(f"{side} tasks")
-        places.append(None)
-        for index, task in enumerate(comparison.tasks):
-            if task.side == side:
-                names.append(wording.one_line(task.task))
-                places.append(index)
-    styles = tuple("dim" if place is None else "" for place in places)
-    return Rows("task (nDCG@10)", tuple(names), styles, frozenset(rules - {0})), places
-
-
-def _task_columns(comparison: Comparison, places: Sequence[int | None]) -> list[Column]:
+def _task_columns(comparison: Comparison, tasks: Sequence[ComparedTask | None]) -> list[Column]:
     """Return the number of queries, then a column of scores for every model."""
-    tasks = [None if place is None else comparison.tasks[place] for place in places]
     columns = [Column("queries", tuple(Text(f"{task.queries:,}" if task else "") for task in tasks))]
     for model in comparison.models:
         style = "bold" if model == comparison.merged else ""
@@ -83,9 +77,10 @@ def _task_columns(comparison: Comparison, places: Sequence[int | None]) -> list[
 
 
 def _task_tables(comparison: Comparison, width: int) -> list[Table]:
-    rows, places = _task_rows(comparison)
-    groups = [[column] for column in _task_columns(comparison, places)]
-    return side_by_side(rows, groups, width)
+    lines = [line for side in wording.sides(comparison) for line in side_lines(comparison, side)]
+    names, tasks = zip(*lines, strict=True)
+    groups = [[column] for column in _task_columns(comparison, tasks)]
+    return side_by_side(task_rows(names, [task is None for task in tasks]), groups, width)
 
 
 def comparison_table(comparison: Comparison, width: int | None = None) -> Group:

@@ -6,12 +6,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from embedmerge.evaluation.compare import SIDES
+from embedmerge.evaluation.scores import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from embedmerge.evaluation.compare import Cell, Comparison, Difference, Side
+    from embedmerge.evaluation.compare import Cell, Comparison
+    from embedmerge.evaluation.scores import Side
+    from embedmerge.evaluation.significance import Difference
 
 Reference = Literal["base", "fine-tune"]
 Tone = Literal["gain", "loss", "even"]
@@ -65,7 +67,7 @@ def difference(value: Difference | None) -> str:
 def marks(value: Difference) -> str:
     """Return what stands behind a difference: its interval leaves out zero; it holds over all tasks.
 
-    >>> from embedmerge.evaluation.compare import Difference
+    >>> from embedmerge.evaluation.significance import Difference
     >>> marks(Difference(1.2, 0.1, 2.3, p=0.003, p_holm=0.02)), marks(Difference(1.2, 0.1, 2.3, p=0.003))
     ('*†', '*')
     """
@@ -89,7 +91,7 @@ def p_value(value: float) -> str:
 def evidence(value: Difference) -> str:
     """Return what a difference rests on: interval, test, and queries won and lost.
 
-    >>> from embedmerge.evaluation.compare import Difference
+    >>> from embedmerge.evaluation.significance import Difference
     >>> evidence(Difference(1.2, 0.1, 2.3, p=0.003, p_holm=0.02, wins=30, ties=60, losses=10))
     '95 % interval +0.1 to +2.3; p 0.003, after Holm 0.020; better on 30 queries, worse on 10, the same on 60'
     """

@@ -104,11 +104,10 @@ class Trials:
         model = replace(self._base, name=name, folder=folder, sha256=self._digest(content))
         return Encoder(model, self.settings, self._cache, self._labelled(name), write)
 
-    @cached_property
+    @property
     def cosine(self) -> bool:
-        """Whether the models' embeddings are compared by their angle: normalised, or by cosine similarity."""
-        base = self._base
-        return base.normalises or base.similarity == "cosine"
+        """Whether the models' embeddings are compared by their angle."""
+        return self._base.cosine
 
     @cached_property
     def _base(self) -> EncoderModel:

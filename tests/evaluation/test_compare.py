@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from embedmerge.evaluation.compare import Comparison, Side, TaskScores, compare
+from embedmerge.evaluation.compare import Comparison, compare
+from embedmerge.evaluation.scores import Side, TaskScores
 from embedmerge.evaluation.significance import RANDOMISATIONS
 from embedmerge.report.document import Report, WeightingRecord
 from embedmerge.report.serialise import from_json, to_json

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison, Difference
+from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison
 from embedmerge.evaluation.flips import flips
 from embedmerge.evaluation.paired import paired_tasks
 from embedmerge.evaluation.scores import TaskScores
-from embedmerge.evaluation.significance import corrected
+from embedmerge.evaluation.significance import Difference, corrected
 from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.queries import compared_queries

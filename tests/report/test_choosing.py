@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from embedmerge.evaluation.compare import Difference
+from embedmerge.evaluation.significance import Difference
 from embedmerge.report import choosing
 from embedmerge.weighting.selection import Confirmation
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from embedmerge.evaluation.compare import Difference
+from embedmerge.evaluation.significance import Difference
 from embedmerge.report import wording
 
 
