@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
     from embedmerge.report.queries import Queries
+    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.precision import PrecisionChoice
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Strategy
@@ -194,6 +196,7 @@ class _Run:
         self.opened = opened
         self.folder = folder
         self.watcher = watcher
+        self.precisions: dict[str, PrecisionChoice] = {}
 
     def finish(self) -> Report:
         self._lock()
@@ -296,7 +299,9 @@ class _Run:
         self.watcher.stage(f"evaluate {checkpoint.name}")
         store = ScoreStore(self.folder / SCORES)
         settings = self.opened.recipe.encoding.settings()
-        return score_all(checkpoint, self.opened.tasks, store, settings, self.watcher.progress).scores
+        found = score_all(checkpoint, self.opened.tasks, store, settings, self.watcher.progress)
+        self.precisions[checkpoint.name] = found.precision
+        return found.scores
 
     def _report(
         self, choice: Choice, merged: Checkpoint, comparison: Comparison | None, queries: Queries | None
@@ -304,7 +309,9 @@ class _Run:
         self.watcher.stage("report")
         settings = self.opened.recipe.encoding.settings()
         health = examine(merged, self.opened.checkpoints, self.opened.tasks, settings)
-        report = replace(_document(self.opened, choice, merged, comparison, health), queries=queries)
+        report = _document(self.opened, choice, merged, comparison, health)
+        notes = (*report.notes, *_not_as_asked(self.precisions, settings))
+        report = replace(report, queries=queries, notes=notes)
         write_json(self.folder / "report.json", to_json(report))
         write_text(self.folder / "report.html", render_html(report))
         return report
@@ -320,6 +327,13 @@ class _Run:
             (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
             read_manifest(beside).covering(beside).write(beside)
+
+
+def _not_as_asked(precisions: dict[str, PrecisionChoice], settings: EncodingSettings) -> Iterator[str]:
+    """Models that do not bear what all were to be encoded in."""
+    for name, found in precisions.items():
+        if found.bf16 != settings.bf16:
+            yield f"{name}: encoded in {found}"
 
 
 def _document(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
     from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.retrieval.precision import PrecisionChoice
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import ExampleSet
@@ -45,6 +46,7 @@ class Evaluated:
         scores: One entry per task.
         files: Where each entry is kept, with the score of every query.
         cost: What it took.
+        precision: What it was encoded in, and why.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Evaluated:
     scores: tuple[TaskScores, ...]
     files: tuple[Path, ...]
     cost: Cost
+    precision: PrecisionChoice
 
 
 def method_texts(method: MethodChoice, names: Sequence[str], file: Path | None) -> list[Text]:
@@ -120,7 +123,7 @@ def score_all(
     from embedmerge.evaluation.scoring import score
 
     with measured() as meter:
-        encoder = _encoder(checkpoint, settings)
+        encoder = encoder_of(checkpoint, settings)
         identity = Identity.of(checkpoint, encoder)
         scores = []
         for task in tasks:
@@ -128,7 +131,8 @@ def score_all(
             scores.append(score(encoder, task, store, identity))
         meter.encoded, meter.cache_hits = encoder.counts.encoded, encoder.counts.hits
     files = tuple(store.path(encoder, task) for task in tasks)
-    return Evaluated(checkpoint.location.given, tuple(tasks), tuple(scores), files, meter.cost)
+    given = checkpoint.location.given
+    return Evaluated(given, tuple(tasks), tuple(scores), files, meter.cost, encoder.precision)
 
 
 def examine(
@@ -156,18 +160,28 @@ def examine(
         return None
 
     def embedded(checkpoint: Checkpoint) -> NDArray[np.float32]:
-        encoder = _encoder(checkpoint, settings)
+        encoder = encoder_of(checkpoint, settings)
         return encoder.embed(sample, encoder.model.prompt("document"))
 
     return health(embedded(merged), {parent.name: embedded(parent) for parent in parents}, merged.name)
 
 
-def _encoder(checkpoint: Checkpoint, settings: EncodingSettings | None) -> Encoder:
+def encoder_of(
+    checkpoint: Checkpoint, settings: EncodingSettings | None = None, progress: Progress | None = None
+) -> Encoder:
+    """The encoder of an opened model, through the user's cache.
+
+    Args:
+        checkpoint: The model.
+        settings: How texts are encoded.
+        progress: Called with the model's name, texts done and texts in all.
+    """
     from embedmerge.retrieval.cache import EmbeddingCache
     from embedmerge.retrieval.encoder import Encoder
     from embedmerge.sources import encoder_model
 
-    return Encoder(encoder_model(checkpoint), settings, EmbeddingCache.of_user())
+    model, cache = encoder_model(checkpoint), EmbeddingCache.of_user()
+    return Encoder(model, settings, cache, labelled(progress, f"encoding with {checkpoint.name}"))
 
 
 def data_folder() -> Path | None:

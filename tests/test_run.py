@@ -380,3 +380,22 @@ def test_what_is_chosen_on_is_not_evaluated_on(
         with pytest.raises(EmbedmergeError, match="examples: 1 of its queries are evaluated on in animals"):
             run_recipe(load_recipe(path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_does_not_bear_bfloat16_is_named(
+    base: Path, expert: Path, collection: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("embedmerge.retrieval.settings.native_bf16", lambda *_: True)
+    monkeypatch.setattr("embedmerge.retrieval.probe.TOLERANCE", -1.0)  # that nothing passes
+    recipe = parse_recipe(
+        {
+            "base": str(base),
+            "experts": [{"path": str(expert), "name": "legal"}],
+            "weighting": {"weights": {"legal": 0.5}},
+            "encoding": {"precision": "auto"},
+            "evaluation": {"target": [str(collection)]},
+        }
+    )
+    report = run_recipe(recipe, tmp_path / "run")
+    found = [note for note in report.notes if "encoded in fp32: bfloat16 moves similarities" in note]
+    assert [note.partition(":")[0] for note in found] == ["base", "legal", "uniform", "placebo", "merged"]

@@ -101,7 +101,12 @@ def _row(evaluated: Evaluated) -> dict[str, Any]:
         }
         for scores, file in zip(evaluated.scores, evaluated.files, strict=True)
     ]
-    return {"model": evaluated.model, "tasks": tasks, "cost": asdict(evaluated.cost)}
+    return {
+        "model": evaluated.model,
+        "tasks": tasks,
+        "cost": asdict(evaluated.cost),
+        "precision": asdict(evaluated.precision),
+    }
 
 
 def _print(comparison: Comparison, evaluated: list[Evaluated]) -> None:

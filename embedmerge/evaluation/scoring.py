@@ -12,13 +12,13 @@ from embedmerge.evaluation.store import ranked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mteb.models.abs_encoder import AbsEncoder
     from mteb.results import TaskResult
 
-    from embedmerge.evaluation.adapter import Identity, MtebEncoder
+    from embedmerge.evaluation.adapter import Identity
     from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
     from embedmerge.retrieval.encoder import Encoder
-    from embedmerge.retrieval.index import SearchBackend
 
 FIRST = 10  # documents of a query that are kept with its score
 
@@ -38,14 +38,12 @@ def score(
         EmbedmergeError: The task's data cannot be had, or vectors are compared in a way that is not indexed.
     """
     from embedmerge.evaluation.adapter import MtebEncoder
-    from embedmerge.retrieval.index import IndexSettings, SearchBackend
 
     kept = store.load(encoder, task) if store else None
     if kept is not None:
         return kept
     model = MtebEncoder(encoder, identity, task.prompts)
-    settings = IndexSettings("exact", encoder.model.similarity)  # type: ignore[arg-type]
-    judged, result = _run(model, task, SearchBackend(settings))
+    judged, result = _run(model, task, encoder.model.similarity)
     scores = _scores(task, judged, result)
     if store:
         store.store_result(result, model.mteb_model_meta)
@@ -54,10 +52,27 @@ def score(
     return scores
 
 
-def _run(model: MtebEncoder, task: Task, index: SearchBackend) -> tuple[_Judged, TaskResult]:
+def score_once(model: AbsEncoder, task: Task, similarity: str) -> TaskScores:
+    """Scores of anything that encodes under mteb's protocol; nothing is kept.
+
+    Args:
+        model: Encodes queries and documents.
+        task: The task.
+        similarity: How their vectors are compared.
+
+    Raises:
+        EmbedmergeError: As `score`.
+    """
+    return _scores(task, *_run(model, task, similarity))
+
+
+def _run(model: AbsEncoder, task: Task, similarity: str) -> tuple[_Judged, TaskResult]:
     import mteb
     from mteb.models import SearchEncoderWrapper
 
+    from embedmerge.retrieval.index import IndexSettings, SearchBackend
+
+    index = SearchBackend(IndexSettings("exact", similarity))  # type: ignore[arg-type]
     logging.getLogger("mteb").setLevel(logging.ERROR)
     task.mteb_task.filter_eval_splits([task.split])
     with _Judged(task.mteb_task) as judged:
