@@ -17,6 +17,7 @@ from embedmerge.atomic import write_text
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.lineage import file_sha256
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
 from embedmerge.harvest import (
     HELD_OUT,
@@ -131,7 +132,7 @@ def _key() -> str:
         ],
         "tuning": asdict(TUNING),
     }
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    return content_digest(made_of)[:16]
 
 
 def _point(link: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from mteb.models.abs_encoder import AbsEncoder, get_prompt_name
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
-from embedmerge.evaluation.store import content_digest
+from embedmerge.digest import content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

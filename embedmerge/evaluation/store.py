@@ -12,13 +12,13 @@ file of `queries/` is written last: what has one is finished.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedmerge.atomic import new_file, write_json
+from embedmerge.digest import content_digest
 from embedmerge.evaluation.scores import TaskScores
 
 if TYPE_CHECKING:
@@ -121,8 +121,3 @@ def write_trec(path: Path, run: Run, tag: str) -> None:
         for query, documents in run.items():
             for rank, document in enumerate(ranked(documents), 1):
                 handle.write(f"{query} Q0 {document} {rank} {documents[document]:.6f} {tag}\n")
-
-
-def content_digest(content: Mapping[str, Any]) -> str:
-    """Digest of plain values by name."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.retrieval.well_formed import all_well_formed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -56,15 +58,6 @@ def rows_by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def tokenisable(texts: Sequence[str]) -> list[str]:
-    r"""Texts with a question mark for each half of a surrogate pair, which JSON allows and tokenizers refuse.
-
-    >>> tokenisable(["half a \ud83d face"])
-    ['half a ? face']
-    """
-    return [text.encode("utf-8", "replace").decode() for text in texts]
-
-
 def tokenised_batches(stack: Any, texts: Sequence[str], prompt: str, budget: int) -> Iterator[Batch]:
     """Batches ready for the first module of a stack.
 
@@ -75,7 +68,7 @@ def tokenised_batches(stack: Any, texts: Sequence[str], prompt: str, budget: int
         budget: As in `rows_by_length`.
     """
     unpadded = {"text": {"padding": False}, "common": {"return_tensors": None}}
-    whole = dict(stack.preprocess(tokenisable(texts), prompt=prompt or None, processing_kwargs=unpadded))
+    whole = dict(stack.preprocess(all_well_formed(texts), prompt=prompt or None, processing_kwargs=unpadded))
     by_text = {name: values for name, values in whole.items() if _is_by_text(values, len(texts))}
     of_all = {name: value for name, value in whole.items() if name not in by_text}
     lengths = [len(ids) for ids in by_text["input_ids"]]

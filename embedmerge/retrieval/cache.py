@@ -24,6 +24,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.vector_file import VectorFile, is_damage
 
@@ -59,8 +60,7 @@ def text_keys(settings: dict[str, Any], texts: Sequence[str]) -> list[bytes]:
     >>> len(one[0]), one == other
     (16, False)
     """
-    start = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    start = hashlib.sha256(start.digest())
+    start = hashlib.sha256(bytes.fromhex(content_digest(settings)))
     keys = []
     for text in texts:
         digest = start.copy()

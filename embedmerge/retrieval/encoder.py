@@ -12,12 +12,13 @@ import numpy as np
 
 from embedmerge.atomic import new_file
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.batching import rows_by_length, tokenisable, tokenised_batches
+from embedmerge.retrieval.batching import rows_by_length, tokenised_batches
 from embedmerge.retrieval.cache import EmbeddingCache, text_keys
 from embedmerge.retrieval.loading import Modules
 from embedmerge.retrieval.precision import PrecisionChoice, choose_precision
 from embedmerge.retrieval.settings import EncoderModel, EncodingSettings, Kind, Precision
 from embedmerge.retrieval.vectors import Embeddings, normalised, write_rows
+from embedmerge.retrieval.well_formed import all_well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,7 +150,7 @@ class Encoder:
     def token_ids(self, texts: Sequence[str]) -> tuple[list[list[int]], int | None]:
         """Ids of all of each text's tokens, and the id that stands for what the tokenizer does not know."""
         tokenizer = self._modules.whole.tokenizer
-        encoded = tokenizer(tokenisable(texts), add_special_tokens=False, truncation=False, verbose=False)
+        encoded = tokenizer(all_well_formed(texts), add_special_tokens=False, truncation=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]], tokenizer.unk_token_id
 
     def batches(self, texts: Sequence[str]) -> Iterator[list[int]]:

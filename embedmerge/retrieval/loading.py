@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.retrieval.batching import token_budget, tokenisable
+from embedmerge.retrieval.batching import token_budget
+from embedmerge.retrieval.well_formed import all_well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +67,9 @@ class Modules:
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special ones with them, after cutting."""
         limit = int(self.whole.max_seq_length or 512)
-        encoded = self.whole.tokenizer(tokenisable(texts), truncation=True, max_length=limit, padding=False)
+        encoded = self.whole.tokenizer(
+            all_well_formed(texts), truncation=True, max_length=limit, padding=False
+        )
         return [len(ids) for ids in encoded["input_ids"]]
 
     def stack(self, pooling: str | None = None) -> Any:

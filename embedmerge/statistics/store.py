@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.atomic import new_file
 from embedmerge.checkpoint.reading import TensorLocation
 from embedmerge.checkpoint.tensors import SafetensorsFile, SafetensorsWriter, TensorInfo
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ class StatisticsStore:
 
     def path(self, content: dict[str, Any]) -> Path:
         """The file for statistics that depend on this content, and on nothing else."""
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest}.safetensors"
+        return self.folder / f"{content_digest(content)}.safetensors"
 
     def load(self, path: Path) -> dict[str, TensorLocation] | None:
         """Where the statistics of each tensor lie, or None where there is no file or it is damaged."""

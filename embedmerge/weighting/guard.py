@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.collection import read_collection
 from embedmerge.statistics.text import load_texts
@@ -109,11 +108,12 @@ class Guard(BaseModel):
         Raises:
             EmbedmergeError: As `grounds`.
         """
-        content = [
-            [list(ground.queries), list(ground.passages), list(ground.labels)]
-            for ground in self.grounds(test_data=test_data)
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return content_digest(
+            [
+                [list(ground.queries), list(ground.passages), list(ground.labels)]
+                for ground in self.grounds(test_data=test_data)
+            ]
+        )
 
     def margins(self, general: Side, base: Side) -> NDArray[np.float64]:
         """How far mixtures are above the floor; below it where negative.

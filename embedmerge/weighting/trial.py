@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
+from embedmerge.digest import content_digest
 from embedmerge.mixture import write_mixture
 from embedmerge.retrieval.encoder import Encoder
 from embedmerge.sources import encoder_model, source_encoder
@@ -114,8 +113,7 @@ class Trials:
         return encoder_model(self.sources[0].checkpoint)
 
     def _digest(self, content: dict[str, object]) -> str:
-        made_of = {**content, "base": self.sources[0].model_sha256}
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        return content_digest({**content, "base": self.sources[0].model_sha256})
 
     def _content(self, mixture: Mixture) -> dict[str, object]:
         """What decides the weights; experts that count for nothing have no say in it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.collection.columns import well_formed
+from embedmerge.retrieval.well_formed import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.collection.content import Candidates, Judgement, Row
 from embedmerge.retrieval.collection.rows import rows
+from embedmerge.retrieval.well_formed import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,21 +85,6 @@ def identifier(value: Any, where: str) -> str:
     if value is None or value == "" or isinstance(value, list | dict):
         raise EmbedmergeError(f"{where}: an id is empty, or no text or number; every row needs an id")
     return well_formed(str(value))
-
-
-def well_formed(text: str) -> str:
-    r"""The text with half surrogate pairs, which no encoding knows, replaced.
-
-    >>> well_formed("half a pair: \ud83d"), well_formed("a whole one: \ud83d\ude00")
-    ('half a pair: �', 'a whole one: 😀')
-    """
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _text(value: Any, where: str) -> str:

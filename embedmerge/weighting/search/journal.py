@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
 from embedmerge.weighting.landscape import Quality, Side
 from embedmerge.weighting.search.space import Point
@@ -58,8 +58,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, content: dict[str, Any], like: Quality) -> None:
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        self._header = json.dumps({"journal": HEADER, "search": digest}).encode() + b"\n"
+        self._header = json.dumps({"journal": HEADER, "search": content_digest(content)}).encode() + b"\n"
         self._path = path
         self._like = like
         self._lock = Lock()
