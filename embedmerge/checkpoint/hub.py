@@ -72,7 +72,7 @@ def _no_folder(given: str) -> EmbedmergeError:
 
 
 def _snapshot(given: str, revision: str | None) -> Location:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         HFValidationError,
         HTTPError,  # of the HTTP client that this version of the library stands on
@@ -88,6 +88,8 @@ def _snapshot(given: str, revision: str | None) -> Location:
                 revision=revision,
                 allow_patterns=[*WANTED, *_torch_weights(given, revision)],
                 ignore_patterns=UNWANTED,
+                # Asked for a commit, some versions go to the hub although it is in the cache.
+                local_files_only=constants.is_offline_mode(),
             )
         )
     except RepositoryNotFoundError as error:

@@ -7,7 +7,25 @@ from typing import Annotated
 import typer
 
 from embedmerge import __version__
-from embedmerge.cli import cache, demo, evaluate, inspect, merge, methods, report, run, tasks, verify, weigh
+from embedmerge.cli import (
+    cache,
+    demo,
+    evaluate,
+    export,
+    index,
+    inspect,
+    merge,
+    methods,
+    push,
+    reindex_check,
+    report,
+    run,
+    search,
+    tasks,
+    tune,
+    verify,
+    weigh,
+)
 from embedmerge.cli.group import Commands
 
 app = typer.Typer(
@@ -22,14 +40,20 @@ app = typer.Typer(
 
 for module, panel in (
     (run, "run"),
+    (tune, "tune"),
     (merge, "merge"),
     (weigh, "weigh"),
     (evaluate, "evaluate"),
     (tasks, "tasks"),
+    (index, "index"),
+    (search, "search"),
+    (reindex_check, "reindex-check"),
     (report, "report"),
     (inspect, "inspect"),
     (methods, "methods"),
     (verify, "verify"),
+    (export, "export"),
+    (push, "push"),
     (cache, "cache"),
     (demo, "demo"),
 ):

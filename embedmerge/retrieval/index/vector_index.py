@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.index.incoming import Incoming, lengths_of
+from embedmerge.retrieval.index.incoming import ROWS, Incoming, lengths_of
 from embedmerge.retrieval.index.recall import measured
+from embedmerge.retrieval.index.removal import without
 from embedmerge.retrieval.index.searching import Search
 from embedmerge.retrieval.index.settings import IndexSettings
 from embedmerge.retrieval.index.structures import one_thread, trained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from embedmerge.retrieval.index.recall import Recall
@@ -137,6 +138,33 @@ class VectorIndex:
             if first and built.kind != "exact":
                 self.recall = measured(self.built, incoming, self.settings.seed, asked)
 
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take vectors out, all of them or, where something is wrong, none; the others keep their order.
+
+        The recall stays what it was as the index was built.
+
+        >>> index = VectorIndex()
+        >>> index.add(np.eye(3, dtype=np.float32), ["x", "y", "z"])
+        >>> index.remove(["y"])
+        >>> index.ids
+        ['x', 'z']
+
+        Args:
+            ids: Different ids, all of them in the index.
+
+        Raises:
+            EmbedmergeError: An id is unknown, or none would be left.
+        """
+        rows = np.unique(self._rows_of(ids, "index: {!r} is not in it, and cannot be taken out"))
+        if len(rows) == len(self):
+            raise EmbedmergeError("index: nothing would be left in it; remove its folder instead")
+        gone = set(rows.tolist())
+        left = [name for row, name in enumerate(self.ids) if row not in gone]
+        with one_thread():
+            self.restore(
+                replace(self.built, index=without(self.built, rows, self.settings), ids=left), self.recall
+            )
+
     def search(self, vectors: Any, k: int = 10) -> list[Ranking]:
         """The k most similar of each query.
 
@@ -172,6 +200,14 @@ class VectorIndex:
             built.index.make_direct_map()
         pairs = zip(self._queries(vectors, self.dimension), candidates, strict=True)
         return [built.scores(query, self._rows_of(names)) for query, names in pairs]
+
+    def blocks(self) -> Iterator[Embeddings]:
+        """All vectors by row as far as the index has kept them, some thousands at a time."""
+        found = self.built.index
+        if hasattr(found, "make_direct_map"):  # lists know no rows by themselves
+            found.make_direct_map()
+        for start in range(0, len(self), ROWS):
+            yield found.reconstruct_n(start, min(ROWS, len(self) - start))
 
     def save(self, folder: Path) -> None:
         """Write the index into a new folder, or in place of the one that is in it.
@@ -210,10 +246,10 @@ class VectorIndex:
     def _queries(self, vectors: Any, dimension: int | None) -> Embeddings:
         return Incoming(vectors, self.settings.similarity, "query vectors", dimension).all()
 
-    def _rows_of(self, names: Sequence[str]) -> Rows:
+    def _rows_of(self, names: Sequence[str], message: str = "index: the candidate {!r} is not in it") -> Rows:
         unknown = next((name for name in names if name not in self._rows), None)
         if unknown is not None:
-            raise EmbedmergeError(f"index: the candidate {unknown!r} is not in it")
+            raise EmbedmergeError(message.format(unknown))
         return np.array([self._rows[name] for name in names], dtype=np.int64)
 
     def _require_new(self, names: Sequence[str], vectors: int) -> None:

@@ -164,6 +164,8 @@ def test_stale_weights_are_left_behind(tiny: Path, pairs: list[tuple[str, str]],
     (base / "model.safetensors").unlink()
     (base / "onnx").mkdir()
     (base / "onnx" / "model.onnx").write_bytes(b"old")
+    for name in ("tuning.json", "embedmerge.json", "recipe.lock.yaml"):
+        (base / name).write_text("how the base was made")
     out = tune(base, pairs, tmp_path / "from_bin", replace(SETTINGS, steps=2))
     assert set(files(out)) == set(files(tiny))
     half = variant(tiny, tmp_path / "half")
