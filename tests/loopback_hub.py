@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
+from hub_uploads import WRITING, Receiving
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-IN_LFS = "*.parquet"  # the hub keeps binary files elsewhere and redirects to them
+IN_LFS = ("*.parquet", "*.safetensors")  # the hub keeps binary files elsewhere and redirects to them
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Repository:
         return [entry for entry in listed if recursive or "/" not in entry["path"].removeprefix(prefix)]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Receiving, BaseHTTPRequestHandler):
     """Answers one request."""
 
     hub: LoopbackHub
@@ -62,14 +64,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer()
 
+    def do_PUT(self) -> None:
+        self.answer()
+
     def answer(self) -> None:
         path, _, query = self.path.partition("?")
         place = unquote(path).strip("/")
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.asked.append(place)
+        if WRITING.fullmatch(place):
+            return self.answer_writing(place)
         api = place.startswith("api/")
         kind = "dataset" if place.removeprefix("api/").startswith("datasets/") else "model"
-        owner, name, *rest = place.removeprefix("api/").removeprefix(f"{kind}s/").split("/") + [""] * 2
+        parts = path.strip("/").removeprefix("api/").removeprefix(f"{kind}s/").split("/") + [""] * 2
+        owner, name, *rest = map(unquote, parts)  # a revision may have slashes of its own
         identity, rest = f"{owner}/{name}", [part for part in rest if part]
         if identity in self.hub.silent:
             self.close_connection = True
@@ -91,7 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.missing("RevisionNotFound")
         if what == "revision":
             files = [{"rfilename": place} for place in repository.files()]
-            value: Any = {"id": identity, "sha": repository.commit, "siblings": files}
+            private = self.hub.private.get(identity, False)
+            value: Any = {"id": identity, "sha": repository.commit, "private": private, "siblings": files}
         elif what == "tree":
             value = repository.entries("/".join(below), query.get("recursive", [""])[0].lower() == "true")
             if below and not value:
@@ -161,9 +170,20 @@ class LoopbackHub:
         silent: Ids on which it hangs up.
         ill: Ids on which it answers 500.
         late: Ids that it does not know when asked for the first time.
+        tokens: Whose a token is, of those who may write to their own models.
+        shelf: Folder for models that are sent; None takes none.
+        private: Whether a model is private, by id.
+        messages: Branch and message of every commit.
+        spoilt: What arrives in place of a large file, by its place.
     """
 
     def __init__(self) -> None:
+        self.tokens: dict[str, str] = {}
+        self.shelf: Path | None = None
+        self.private: dict[str, bool] = {}
+        self.messages: list[tuple[str, str]] = []
+        self.received: dict[str, bytes] = {}
+        self.spoilt: dict[str, bytes] = {}
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.asked: list[str] = []
         self.silent: set[str] = set()
@@ -178,6 +198,16 @@ class LoopbackHub:
     ) -> None:
         """Serve a folder as a `model` or a `dataset`."""
         self.repositories[kind, identity] = Repository(folder, commit, refs)
+
+    def renew(self, identity: str, commit: str) -> None:
+        """Serve a model's folder as another commit."""
+        before = self.repositories["model", identity]
+        self.repositories["model", identity] = replace(before, commit=commit)
+
+    def add_ref(self, identity: str, ref: str) -> None:
+        """Serve a model's folder under a further branch."""
+        before = self.repositories["model", identity]
+        self.repositories["model", identity] = replace(before, refs=(*before.refs, ref))
 
     def close(self) -> None:
         """Stop; a later request finds nobody there."""
@@ -194,7 +224,7 @@ def described(place: str, path: Path) -> dict[str, Any]:
         "size": len(content),
         "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
     }
-    if fnmatch(place, IN_LFS):
+    if any(fnmatch(place, pattern) for pattern in IN_LFS):
         stored = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
         entry["lfs"] = stored
     return entry

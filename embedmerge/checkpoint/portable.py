@@ -1,9 +1,10 @@
 """Module files that every sentence-transformers version and other consumers can read.
 
 sentence-transformers 5.4 and later save new class paths, a pooling config without the booleans and
-no `max_seq_length`; older versions and text-embeddings-inference cannot load that. A donor saved so
-is taken over in the older form, which all of them read alike, and so is a donor without module files
-whose pooling the user has stated. A donor in the older form is copied byte for byte.
+no `max_seq_length`, and transformers 5 has names of its own in config and tokenizer; older versions and
+text-embeddings-inference cannot load that. A donor saved so is taken over in the older form, which all
+of them read alike, and so is a donor without module files whose pooling the user has stated. Files that
+are in the older form are copied byte for byte.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.checkpoint.fast_tokenizer import made_tokenizer
 from embedmerge.checkpoint.layout import LEGACY_PREFIX, Module
+from embedmerge.checkpoint.older_forms import with_older_config, with_older_tokenizer
 from embedmerge.checkpoint.pooling import POOLING_BOOLEANS
 from embedmerge.checkpoint.text_files import read_bytes, read_json, read_object
 
@@ -38,15 +41,28 @@ def portable_files(donor: Checkpoint, dtype: str | None = None) -> dict[str, byt
     place, config = _place(donor.transformer, "config.json"), _encoder_config(donor, dtype)
     if place not in files or config != donor.config:  # the folder of an adapter has none
         files[place] = _as_json(config)
+    tokenizer = with_older_tokenizer(donor.tokenizer_config)
+    if tokenizer != donor.tokenizer_config:
+        files[_place(donor.transformer, "tokenizer_config.json")] = _as_json(tokenizer)
+    if made := made_tokenizer(donor.folder / donor.transformer.path):
+        files[_place(donor.transformer, "tokenizer.json")] = made
+    sentence_config = _place(donor.transformer, "sentence_bert_config.json")
+    content = _legacy_sentence_config(donor, donor.folder / sentence_config)
     if "modules.json" in files and not any(module.type.startswith(NEW_PREFIXES) for module in donor.modules):
+        if sentence_config in files and _lacks_length(donor.folder / sentence_config, content):
+            files[sentence_config] = _as_json(content)
         return files
     files["modules.json"] = _as_json(_legacy_modules(donor))
     for module in donor.modules:
         if module.kind == "Pooling":
             files[_place(module, "config.json")] = _as_json(_legacy_pooling(module, donor))
-    sentence_config = _place(donor.transformer, "sentence_bert_config.json")
-    files[sentence_config] = _as_json(_legacy_sentence_config(donor, donor.folder / sentence_config))
+    files[sentence_config] = _as_json(content)
     return files
+
+
+def _lacks_length(path: Path, older: dict[str, Any]) -> bool:
+    """Whether a donor in the older form leaves the length open that its other files state."""
+    return read_object(path).get("max_seq_length") is None and older["max_seq_length"] is not None
 
 
 def _is_renamed(donor: Checkpoint) -> bool:
@@ -60,7 +76,7 @@ def _encoder_config(donor: Checkpoint, dtype: str | None) -> dict[str, Any]:
 
     BertForMaskedLM without its head is a BertModel, and transformers 5 loads weights in the type named.
     """
-    config = dict(donor.config)
+    config = with_older_config(dict(donor.config))
     classes = config.get("architectures")
     if _is_renamed(donor) and isinstance(classes, list):
         config["architectures"] = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -11,11 +11,17 @@ from embedmerge.report import choosing, redaction, wording
 from embedmerge.report.templating import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jinja2 import Environment
 
+    from embedmerge.evaluation.hub_datasets import HubDataset
     from embedmerge.report.document import Report
 
+# As mteb describes retrieval in the results that it gives to the hub.
+TASK_TYPE, TASK_NAME, SOURCE = "text-retrieval", "Retrieval", "https://github.com/embeddings-benchmark/mteb"
 TAGS = ("sentence-transformers", "feature-extraction", "embedmerge", "merge", "dense")
+Datasets: TypeAlias = "Mapping[tuple[str, str], HubDataset]"
 _SPECIAL = re.compile(r"([\\`*\[\]|])|(?<!\w)_|_(?!\w)")
 
 
@@ -44,7 +50,7 @@ def _licence(report: Report) -> str | None:
     return stated.pop() if len(stated) == 1 else None
 
 
-def _eval_results(report: Report) -> list[EvalResult]:
+def _eval_results(report: Report, datasets: Datasets) -> list[EvalResult]:
     comparison = report.comparison
     if comparison is None or comparison.merged is None:
         return []
@@ -53,29 +59,41 @@ def _eval_results(report: Report) -> list[EvalResult]:
         cell = task.cells.get(comparison.merged)
         if cell is None:
             continue
-        name = wording.one_line(task.task)
         for metric, label, value in (
             ("ndcg_at_10", "nDCG@10", cell.ndcg_at_10),
             ("recall_at_100", "recall@100", cell.recall_at_100),
         ):
             results.append(
                 EvalResult(
-                    task_type="information-retrieval",
-                    task_name="Information Retrieval",
-                    dataset_type=name,
-                    dataset_name=name,
+                    task_type=TASK_TYPE,
+                    task_name=TASK_NAME,
+                    dataset_name=wording.one_line(task.task),
                     dataset_split=wording.one_line(task.split),
                     metric_type=metric,
                     metric_name=label,
                     metric_value=round(value, 3),
+                    **_dataset(task.task, datasets.get((task.task, task.split))),
                 )
             )
     return results
 
 
-def _metadata(report: Report) -> str:
+def _dataset(task: str, dataset: HubDataset | None) -> dict[str, Any]:
+    """What a result says of its data; of data that are not on the hub, the task's name alone."""
+    if dataset is None:
+        return {"dataset_type": wording.one_line(task)}
+    return {
+        "dataset_type": dataset.path,
+        "dataset_config": dataset.subset,
+        "dataset_revision": dataset.revision,
+        "source_name": "MTEB",
+        "source_url": SOURCE,
+    }
+
+
+def _metadata(report: Report, datasets: Datasets) -> str:
     hub_ids = list(dict.fromkeys(filter(None, map(redaction.hub_id, report.sources))))
-    results = _eval_results(report)
+    results = _eval_results(report, datasets)
     extra: dict[str, Any] = {"base_model_relation": "merge"} if hub_ids else {}
     if results:
         extra |= {"model_name": wording.one_line(report.title), "eval_results": results}
@@ -95,10 +113,16 @@ def _environment(report: Report) -> Environment:
     made.filters["md"] = _markdown
     made.filters["prose"] = lambda text: _markdown(redaction.hide_paths(text, report))
     made.filters["fenced"] = _fenced
+    made.filters["literal"] = repr
     return made
 
 
-def render_card(report: Report, recipe_yaml: str) -> str:
+def render_card(
+    report: Report,
+    recipe_yaml: str,
+    prompts: Mapping[str, str] | None = None,
+    datasets: Datasets | None = None,
+) -> str:
     """Return the model card: YAML metadata, then Markdown.
 
     No path of a machine appears in it: sources are named by hub id or by name and sha256, and local paths in
@@ -107,6 +131,8 @@ def render_card(report: Report, recipe_yaml: str) -> str:
     Args:
         report: The report.
         recipe_yaml: The recipe that made the model.
+        prompts: The model's prompts by name; None where nothing is known of them.
+        datasets: Data sets of those tasks that come from the hub, by task name and split.
 
     Returns:
         What the merged folder's `README.md` holds.
@@ -119,7 +145,8 @@ def render_card(report: Report, recipe_yaml: str) -> str:
             report=report,
             comparison=report.comparison,
             choosing=choosing,
-            metadata=_metadata(report),
+            metadata=_metadata(report, datasets or {}),
+            prompts=prompts,
             hub_ids={source.name: redaction.hub_id(source) for source in report.sources},
             licences=licences,
             unlicensed=[source.name for source in report.sources if source.name not in licences],

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 HIDDEN = "<local path>"
 
+# A hub id has no such ending; of a file in a folder the name is enough.
+_RELATIVE_FILE = re.compile(r"[^:]+/[^/:]+\.(?:jsonl?|txt|tsv|csv|ya?ml|gz)")
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # A path that starts at a root, a home, a drive, a share, or here; no URL, no fraction, no `and/or`.
 _PATH = re.compile(
@@ -36,6 +39,16 @@ def _folders(report: Report) -> list[str]:
     return sorted((place for place in places if re.search(r"[\\/]", place)), key=len, reverse=True)
 
 
+def local_path(text: str) -> str | None:
+    """Return the first thing in a text that looks like a path of somebody's machine.
+
+    >>> local_path("tuned from ~/models/base"), local_path("see https://hf.co/a/b and/or 1/2")
+    ('~/models/base', None)
+    """
+    found = _PATH.search(text)
+    return found.group(0) if found else None
+
+
 def hide_paths(text: str, report: Report) -> str:
     """Return `text` with every local path replaced.
 
@@ -56,6 +69,8 @@ def _hidden(value: Any, folders: list[str]) -> Any:
     # A whole scalar may hold spaces, which a pattern over the text would stop at.
     if isinstance(value, str) and (value in folders or _PATH.match(value)):
         return HIDDEN
+    if isinstance(value, str) and _RELATIVE_FILE.fullmatch(value):
+        return value.rsplit("/", 1)[-1]
     return value
 
 

@@ -47,7 +47,7 @@ class Tuning:
 
     steps: int | None = None
     epochs: float = 4.0
-    most_steps: int = 100
+    most_steps: int = 70
     batch_size: int = 32
     mini_batch_size: int = 32
     learning_rate: float | None = None

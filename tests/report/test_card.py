@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 
 import pytest
-from huggingface_hub import ModelCard
+from hub_uploads import metadata_faults
+from huggingface_hub import ModelCard, constants
 
+from embedmerge.errors import EmbedmergeError
+from embedmerge.evaluation.hub_datasets import HubDataset
+from embedmerge.exporting.hub_card import validate_on_hub
 from embedmerge.report import wording
 from embedmerge.report.card import render_card
 
@@ -54,6 +59,64 @@ def test_scores_come_back_from_the_model_index(compared_report):
         cell = task.cells["merged"]
         assert found[task.task, "ndcg_at_10"] == pytest.approx(cell.ndcg_at_10, abs=0.001)
         assert found[task.task, "recall_at_100"] == pytest.approx(cell.recall_at_100, abs=0.001)
+
+
+def test_scores_are_named_as_mteb_names_them(make_report):
+    report = make_report("usual")
+    task, local = report.comparison.tasks[0], report.comparison.tasks[-1]
+    known = {(task.task, task.split): HubDataset("mteb/scifact", "d56462d0", "default")}
+    card = ModelCard(render_card(report, RECIPE, datasets=known))
+    assert list(metadata_faults(card.data.to_dict())) == []
+    results = card.data.eval_results
+    assert {(each.task_type, each.task_name) for each in results} == {("text-retrieval", "Retrieval")}
+    by_task = {each.dataset_name: each for each in results if each.metric_type == "ndcg_at_10"}
+    found = by_task[task.task]
+    assert (found.dataset_type, found.dataset_revision) == ("mteb/scifact", "d56462d0")
+    assert (found.dataset_config, found.dataset_split) == ("default", task.split)
+    assert by_task[local.task].dataset_type == local.task
+    assert by_task[local.task].dataset_revision is None
+    assert (found.source_name, by_task[local.task].source_name) == ("MTEB", None)
+
+
+def test_metadata_is_what_the_hub_takes(any_report):
+    assert list(metadata_faults(_card(any_report).data.to_dict())) == []
+
+
+def test_the_hub_takes_the_card(make_report, loopback_hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "ENDPOINT", loopback_hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    card = _card(make_report("usual"))
+    card.save(tmp_path / "README.md")
+    validate_on_hub(tmp_path / "README.md")
+    assert loopback_hub.asked == ["api/validate-yaml"]
+    card.data.tags = [1]
+    card.save(tmp_path / "README.md")
+    with pytest.raises(EmbedmergeError, match="tags"):
+        validate_on_hub(tmp_path / "README.md")
+
+
+def _snippets(text):
+    return [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "# " in code]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "clients"), [(None, 0), ({}, 0), ({"query": ""}, 0), ({"query": 'a "b": '}, 3)]
+)
+def test_prompts_per_client(make_report, prompts, clients):
+    text = ModelCard(render_card(make_report("usual"), RECIPE, prompts)).text
+    codes = [code for code in _snippets(text) if "SentenceTransformer(" not in code]
+    assert len(codes) == clients
+    assert ("It has no prompts" in text) == (prompts is not None and not clients)
+    for code in codes:
+        given = ast.unparse(ast.parse(code))
+        assert "'prompt_name': 'query'" in given or repr('a "b": ') in given
+        assert "'prompt_name': 'document'" not in given
+
+
+def test_a_documents_prompt_too(make_report):
+    text = ModelCard(render_card(make_report("usual"), RECIPE, {"query": "q: ", "document": "d: "})).text
+    assert 'encode_kwargs={"prompt_name": "document"}' in text
+    assert "text_instruction='d: '" in text
 
 
 def test_no_scores_without_a_comparison(make_report):

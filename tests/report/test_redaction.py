@@ -67,3 +67,9 @@ def test_a_recipe_stays_yaml_with_paths_hidden(make_report):
     assert "ada" not in hidden
     assert yaml.safe_load(hidden) == {"b": HIDDEN, "a": [HIDDEN, 3]}
     assert hidden.startswith("b:")
+
+
+def test_of_a_file_in_a_folder_its_name_is_left(make_report):
+    recipe = "examples: clients/acme/train.jsonl\nbase: BAAI/bge-small\nguard: guard.txt\n"
+    hidden = yaml.safe_load(hide_paths_in_yaml(recipe, make_report()))
+    assert hidden == {"examples": "train.jsonl", "base": "BAAI/bge-small", "guard": "guard.txt"}

@@ -1,0 +1,175 @@
+"""Runtimes other than torch: where sentence-transformers looks for their files, writing and running them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from embedmerge.errors import EmbedmergeError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Features = Mapping[str, NDArray[np.int64]]
+    Run = Callable[[Features], NDArray[np.float32]]
+
+Backend = Literal["onnx", "openvino"]
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+PRECISIONS = ("fp32", "int8")
+# Of ONNX in int8: whether weights are signed. On AVX2 the product of signed weights and unsigned activations
+# saturates at 16 bits, so both are unsigned there.
+PROCESSORS = {"avx512_vnni": True, "avx2": False, "arm64": True}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to write.
+
+    Attributes:
+        backend: `onnx` or `openvino`.
+        precision: `fp32`, or `int8` for weights and the products of linear layers.
+        processor: What an ONNX file in int8 is for: `avx512_vnni`, `avx2` or `arm64`.
+    """
+
+    backend: str
+    precision: str = "fp32"
+    processor: str | None = None
+
+    def require_possible(self) -> None:
+        """Check names and libraries.
+
+        Raises:
+            EmbedmergeError: There is no such thing, or a library is missing.
+        """
+        for option, value, known in (
+            ("backend", self.backend, tuple(BACKENDS)),
+            ("precision", self.precision, PRECISIONS),
+            ("cpu", self.processor or self.cpu, tuple(PROCESSORS)),
+        ):
+            if value not in known:
+                raise EmbedmergeError(f"--{option} {value}: there is none; {nearest(value, known)}")
+        if self.processor and (self.backend, self.precision) != ("onnx", "int8"):
+            raise EmbedmergeError("--cpu: says nothing but with --backend onnx --precision int8")
+        wanted = (*BACKENDS[self.backend], *(("nncf",) if self.calibrates else ()))
+        missing = [name for name in wanted if find_spec(name) is None]
+        if missing:
+            msg = f"--backend {self.backend}: {missing[0]} is not installed"
+            raise EmbedmergeError(f"{msg}; pip install 'embedmerge[{self.backend}]'")
+
+    @property
+    def cpu(self) -> str:
+        """The processor written for; of this machine's family where none is stated."""
+        return self.processor or ("arm64" if platform.machine() in ("arm64", "aarch64") else "avx512_vnni")
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the ONNX graph itself is what is wanted."""
+        return (self.backend, self.precision) == ("onnx", "fp32")
+
+    @property
+    def place(self) -> str:
+        """The file below the model folder, under the name that sentence-transformers gives it."""
+        if self.backend == "openvino":
+            suffix = "" if self.precision == "fp32" else "_qint8_quantized"
+            return f"openvino/openvino_model{suffix}.xml"
+        sign = "qint8" if PROCESSORS[self.cpu] else "quint8"
+        return f"onnx/model{'' if self.precision == 'fp32' else f'_{sign}_{self.cpu}'}.onnx"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether writing it needs samples."""
+        return (self.backend, self.precision) == ("openvino", "int8")
+
+    def write(self, graph: Path, path: Path, samples: Sequence[Features]) -> None:
+        """Write the runtime's own file from the ONNX graph, which is one already for `onnx` in float32.
+
+        Args:
+            graph: The graph in float32.
+            path: File to write, and what belongs beside it.
+            samples: Inputs to calibrate activations on, where that is needed.
+        """
+        if self.backend == "openvino":
+            _write_openvino(graph, path, samples if self.calibrates else None)
+        else:
+            _quantise_onnx(graph, path, signed=PROCESSORS[self.cpu])
+
+    def load(self, path: Path, threads: int | None = None, **settings: str) -> Run:
+        """What computes hidden states from features with the written file.
+
+        Args:
+            path: The file.
+            threads: Of the runtime; all cores that this process may use where None.
+            settings: Of OpenVINO, over `INFERENCE_PRECISION_HINT="f32"`.
+
+        Returns:
+            A function from arrays of shape (batch, length) to one of shape (batch, length, width).
+        """
+        number = threads or len(os.sched_getaffinity(0))
+        return _onnx_run(path, number) if self.backend == "onnx" else _openvino_run(path, number, settings)
+
+
+def _quantise_onnx(graph: Path, path: Path, *, signed: bool) -> None:
+    """Weights per channel once and for all, activations per tensor while running."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    kind = QuantType.QInt8 if signed else QuantType.QUInt8
+    quantize_dynamic(graph, path, weight_type=kind, per_channel=True, extra_options={"WeightSymmetric": True})
+
+
+def _onnx_run(path: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait for work by spinning take a core from whatever else runs here.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def run(features: Features) -> NDArray[np.float32]:
+        hidden: NDArray[np.float32] = session.run(None, {name: features[name] for name in names})[0]
+        return hidden
+
+    return run
+
+
+def _write_openvino(graph: Path, path: Path, samples: Sequence[Features] | None) -> None:
+    """Post-training quantisation of a transformer (nncf) where there are samples, else float32."""
+    import openvino
+
+    model = openvino.convert_model(graph)
+    if samples is not None:
+        import nncf
+
+        model = nncf.quantize(
+            model,
+            nncf.Dataset([dict(each) for each in samples]),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(samples),
+        )
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _openvino_run(path: Path, threads: int, settings: dict[str, str]) -> Run:
+    import openvino
+
+    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, **settings}
+    compiled = openvino.Core().compile_model(path, "CPU", hints)
+    names = [each.any_name for each in compiled.inputs]
+
+    def run(features: Features) -> NDArray[np.float32]:
+        found = compiled({name: features[name] for name in names})
+        hidden: NDArray[np.float32] = found[0]
+        return hidden
+
+    return run
