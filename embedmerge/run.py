@@ -20,6 +20,7 @@ from embedmerge.checkpoint.lineage import weights_sha256
 from embedmerge.diagnosis.diagnose import require_one_base
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
+from embedmerge.evaluation.hub_datasets import hub_datasets
 from embedmerge.evaluation.store import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.evaluation.tasks import texts_of
@@ -324,7 +325,8 @@ class _Run:
         locked = as_yaml(without_local_folders(self.opened.lock))
         with new_folder(target) as beside:
             link_tree(merged.folder, beside)
-            (beside / "README.md").write_text(render_card(report, locked), encoding="utf-8")
+            card = render_card(report, locked, merged.prompts, hub_datasets(self.opened.tasks))
+            (beside / "README.md").write_text(card, encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
             read_manifest(beside).covering(beside).write(beside)
 

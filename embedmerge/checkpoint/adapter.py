@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from embedmerge.checkpoint.layout import Checkpoint, listed_modules, open_checkpoint, stated_license
+from embedmerge.checkpoint.layout import Checkpoint, listed_modules, open_checkpoint
+from embedmerge.checkpoint.licence import stated_licence
 from embedmerge.checkpoint.lineage import files_sha256
 from embedmerge.checkpoint.lora import ADAPTER_CONFIG, read_settings
 from embedmerge.checkpoint.names import HEADS, TIED, canonical_naming
@@ -70,7 +71,7 @@ class AdaptedCheckpoint(Checkpoint):
     @property
     def license(self) -> str | None:
         """Licence stated in the adapter's own card."""
-        return stated_license(self.location.folder / "README.md")
+        return stated_licence(self.location.folder)
 
     @cached_property
     def digests(self) -> dict[str, str]:

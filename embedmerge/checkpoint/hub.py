@@ -13,6 +13,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # comes with a model is copied into the merged one and never run.
 WANTED = [
     *("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py", "README.md"),
+    *("LICENSE*", "LICENCE*", "COPYING"),
     *("colbert_linear.pt", "sparse_linear.pt"),
 ]
 UNWANTED = ["onnx/*", "openvino/*"]

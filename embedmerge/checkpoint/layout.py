@@ -8,10 +8,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.checkpoint.architecture import SIZES, first_stated, require_sizes
+from embedmerge.checkpoint.licence import stated_licence
 from embedmerge.checkpoint.lineage import files_sha256
 from embedmerge.checkpoint.lora import ADAPTER_CONFIG
 from embedmerge.checkpoint.pooling import StatedPooling, pooling_mode
-from embedmerge.checkpoint.text_files import read_bytes, read_json, read_object, stated_integer
+from embedmerge.checkpoint.text_files import read_json, read_object, stated_integer
 from embedmerge.checkpoint.weights import encoder_tensors, locate_heads, locate_tensors, require_inside
 from embedmerge.errors import EmbedmergeError
 
@@ -229,7 +230,7 @@ class Checkpoint:
     @property
     def license(self) -> str | None:
         """Licence stated in the front matter of the folder's README.md."""
-        return stated_license(self.location.folder / "README.md")
+        return stated_licence(self.location.folder)
 
     def tensors_of(self, place: int) -> dict[str, TensorLocation]:
         """Tensors of the module at a place in the stack, whatever its folder is called."""
@@ -341,18 +342,3 @@ def _whole(value: Any) -> int | None:
 
 def _is_taken_over(name: str) -> bool:
     return not name.startswith(".") and name not in NOT_TAKEN_OVER and not name.endswith(WEIGHT_ENDINGS)
-
-
-def stated_license(card: Path) -> str | None:
-    """Licence in the front matter of a model card, None where there is none."""
-    if not card.is_file():
-        return None
-    lines = read_bytes(card).decode("utf-8", errors="replace").splitlines()
-    if not lines or lines[0].strip() != "---":
-        return None
-    for line in lines[1:]:
-        if line.strip() == "---":
-            return None
-        if line.startswith("license:"):
-            return line.partition(":")[2].strip().strip("'\"") or None
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -108,13 +107,15 @@ class Target:
 
         Args:
             path: The file.
-            threads: Of the runtime; all cores that this process may use where None.
+            threads: Of the runtime; torch's number where None.
             settings: Of OpenVINO, over `INFERENCE_PRECISION_HINT="f32"`.
 
         Returns:
             A function from arrays of shape (batch, length) to one of shape (batch, length, width).
         """
-        number = threads or len(os.sched_getaffinity(0))
+        from embedmerge.retrieval.forward import thread_count
+
+        number = thread_count(threads)
         return _onnx_run(path, number) if self.backend == "onnx" else _openvino_run(path, number, settings)
 
 

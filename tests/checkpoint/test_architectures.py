@@ -117,7 +117,16 @@ def test_a_bare_encoder(family, tmp_path):
     base, expert = saved(one, tmp_path / "base"), saved(another, tmp_path / "expert")
     assert merged(tmp_path / "out", base, expert).warnings in ((), (NO_TOKENIZER,))
     assert_mean(loaded(tmp_path / "out"), one, another)
-    assert (tmp_path / "out" / "config.json").read_bytes() == (base / "config.json").read_bytes()
+    assert_same_but_for_older_names(tmp_path / "out" / "config.json", base / "config.json")
+
+
+def assert_same_but_for_older_names(found, donors):
+    """The donor's bytes, or where it has rotary positions in the newest form, its values and older names."""
+    own = json.loads(donors.read_text())
+    if "rope_parameters" in own:
+        assert own.items() < json.loads(found.read_text()).items()
+    else:
+        assert found.read_bytes() == donors.read_bytes()
 
 
 NO_TOKENIZER = "expert: vocabulary not compared: base has no tokenizer.json or vocab.txt"
