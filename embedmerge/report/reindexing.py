@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from embedmerge.reindexing.check import STAYING
 from embedmerge.report import wording
 from embedmerge.report.columns import difference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from embedmerge.reindexing import ReindexCheck
 
 ANSWERS = {
@@ -43,6 +46,7 @@ def reindexing_table(found: ReindexCheck) -> Table:
 def reindexing_answer(found: ReindexCheck) -> str:
     """The verdict in a sentence, what it rests on, and what encoding again would take."""
     said = [ANSWERS[found.verdict].format(margin=f"{found.margin:g}", pairs=f"{found.rotation_documents:,}")]
+    said += _meanwhile(found)
     part = "" if found.documents == found.documents_in_all else f" of {found.documents_in_all:,}"
     asked = wording.counted(found.queries, "query")
     said.append(f"Seen on {asked} over {found.documents:,}{part} documents.")
@@ -53,6 +57,15 @@ def reindexing_answer(found: ReindexCheck) -> str:
             f"Encoding all {found.documents_in_all:,} again takes about {_duration(found.cpu_seconds)} here."
         )
     return " ".join(said)
+
+
+def _meanwhile(found: ReindexCheck) -> Iterator[str]:
+    """What the new model does before anything is encoded again, where that is certain."""
+    staying = found.arrangements.get(STAYING)
+    change = staying.to_today if staying else None
+    if found.judged and change is not None and change.is_real:
+        better = "better" if change.points > 0 else "worse"
+        yield f"In the old index it is {abs(change.points):.1f} points {better} than the old model."
 
 
 def _duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ from embedmerge.atomic import write_json
 from embedmerge.reindexing.check import ENCODED, ROTATED, STAYING, TODAY
 from embedmerge.retrieval.encoder import EncodingSettings
 
-DOMAINS = ("scifact", "nfcorpus", "tatqa", "policyqa")
+DOMAINS = ("scifact", "nfcorpus")
 SHARES = (0.1, 0.2, 0.3, 0.5, 1.0)
 DOCUMENTS = 800
 PACKAGES = ("embedmerge", "torch", "transformers", "sentence-transformers", "mteb", "faiss-cpu")

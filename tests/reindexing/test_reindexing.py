@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from embedmerge.reindexing.check import ENCODED, ROTATED, STAYING, TODAY
 from embedmerge.reindexing.rotation import Rotation
 from embedmerge.reindexing.sample import sampled
 from embedmerge.reindexing.verdict import verdict
+from embedmerge.report.reindexing import reindexing_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +174,20 @@ def test_a_pattern_of_several_tasks_is_refused(
         (tmp_path / folder.name).symlink_to(folder)
     with pytest.raises(EmbedmergeError, match="several tasks; name one of animals, general"):
         reindex_check(str(base), str(base), "*", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Difference(2.9, 1.0, 4.8), "it is 2.9 points better than the old model"),
+        (Difference(-3.1, -5.0, -1.2), "it is 3.1 points worse than the old model"),
+        (Difference(0.4, -1.0, 1.8), None),
+    ],
+)
+def test_what_the_new_model_does_in_the_old_index_is_said_where_it_is_certain(
+    change: Difference, said: str | None, base: Path, expert: Path, collection: Path
+) -> None:
+    found = reindex_check(str(base), str(expert), str(collection))
+    staying = replace(found.arrangements[STAYING], to_today=change)
+    answer = reindexing_answer(replace(found, arrangements={**found.arrangements, STAYING: staying}))
+    assert said in answer if said else "than the old model" not in answer
