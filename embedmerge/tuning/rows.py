@@ -48,7 +48,7 @@ class TrainingData:
         rows: One per query.
         corpus: Passages that negatives may be mined among.
         notes: What was left out and why.
-        tested: Queries of the other splits, by the split's name.
+        tested: Queries of the other splits, by the name of the collection with the split.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _from_collection(path: Path, split: str) -> TrainingData:
         tuple(rows),
         tuple(dict.fromkeys(text for text in texts.values() if text.strip())),
         collection.notes,
-        {other: asked for other, asked in _asked(path) if other != split},
+        {f"{collection.name}:{other}": asked for other, asked in _asked(path) if other != split},
     )
 
 

@@ -80,7 +80,7 @@ def leaky(tmp_path: Path) -> Path:
 
 
 def test_leakage_is_counted_and_refused(learner: Path, leaky: Path, tmp_path: Path) -> None:
-    with pytest.raises(EmbedmergeError, match=r"leaky:train: .* 3 in test, such as .*--leakage drop"):
+    with pytest.raises(EmbedmergeError, match=r"leaky:train: .* 3 in leaky:test, such as .*--leakage drop"):
         tune(learner, leaky, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaky"]
 
@@ -91,7 +91,7 @@ def test_leakage_may_be_dropped_or_allowed(
 ) -> None:
     tuned = tune(learner, leaky, tmp_path / "out", SHORT, replace(PREPARATION, leakage=leakage, negatives=0))
     counts = tuned.record.counts
-    assert counts["leaked"] == {"test": 3}
+    assert counts["leaked"] == {"leaky:test": 3}
     assert (counts["training queries"], counts["held-out queries"]) == left  # of 37, 8 are no fifth
 
 
