@@ -30,7 +30,7 @@ WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".on
 # These count positions from the padding token's row on.
 POSITIONS_AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"})
 NOT_TAKEN_OVER = frozenset(
-    {"README.md", "embedmerge.json", "recipe.lock.yaml", "trainer_state.json", ADAPTER_CONFIG}
+    {"README.md", "embedmerge.json", "recipe.lock.yaml", "tuning.json", "trainer_state.json", ADAPTER_CONFIG}
 )
 
 

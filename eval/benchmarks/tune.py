@@ -3,9 +3,9 @@
     python eval/benchmarks/tune.py --data-dir DATA --work FOLDER -o eval/results/tune.json
 
 MiniLM is tuned on the train split of each collection by the command itself, in a process of its own, and
-scored with its base on the collection's test split and on three collections that it has not seen. The
-defaults were chosen on held-out training queries; no test split was looked at until they stood. Finished
-parts are kept in the work folder, so a stopped benchmark goes on.
+scored with its base on the collection's test split and on three collections that it has not seen. How
+the defaults were chosen is in the record. Finished parts are kept in the work folder, so a stopped
+benchmark goes on.
 """
 
 from __future__ import annotations
