@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
+from embedmerge.sampling import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,14 +85,12 @@ def load_texts(path: Path, number: int, seed: int) -> list[Text]:
     if len(texts) < FEWEST:
         msg = f"{path}: {len(texts)} different texts in it; give at least {FEWEST}, better some hundred"
         raise EmbedmergeError(msg)
-    chosen = random.Random(seed).sample(range(len(texts)), min(number, len(texts)))
-    return [texts[row] for row in sorted(chosen)]
+    return [texts[row] for row in drawn(len(texts), number, seed)]
 
 
 def texts_sha256(texts: Sequence[Text]) -> str:
     """Digest over the texts, whatever file they came from."""
-    rows = json.dumps([[text.kind, text.content] for text in texts])
-    return hashlib.sha256(rows.encode()).hexdigest()
+    return content_digest([[text.kind, text.content] for text in texts])
 
 
 def _read_lines(path: Path) -> list[str]:

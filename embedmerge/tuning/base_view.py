@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from embedmerge.retrieval.encoder import normalised
+from embedmerge.sampling import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,5 +66,4 @@ def some_passages(needed: Sequence[str], corpus: Sequence[str], most: int, seed:
     """
     own = dict.fromkeys(needed)
     others = [text for text in corpus if text not in own]
-    drawn = random.Random(seed).sample(range(len(others)), max(0, min(most - len(own), len(others))))
-    return [*own, *(others[place] for place in sorted(drawn))]
+    return [*own, *(others[place] for place in drawn(len(others), most - len(own), seed))]

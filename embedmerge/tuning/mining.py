@@ -6,6 +6,8 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.sampling import drawn
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -51,8 +53,8 @@ def training_pairs(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
         seed: Of the draw.
     """
     places = [(place, positive) for place, row in enumerate(rows) for positive in row.pos]
-    chosen = sorted(random.Random(seed).sample(range(len(places)), min(most, len(places))))
-    return [_of_positive(rows[place], positive) for place, positive in (places[at] for at in chosen)]
+    chosen = [places[at] for at in drawn(len(places), most, seed)]
+    return [_of_positive(rows[place], positive) for place, positive in chosen]
 
 
 def _of_positive(row: Row, positive: str) -> Row:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +11,7 @@ import embedmerge
 from embedmerge.atomic import write_json
 from embedmerge.checkpoint.lineage import files_sha256, model_sha256
 from embedmerge.checkpoint.text_files import read_object
+from embedmerge.digest import content_digest
 from embedmerge.lock import library_versions
 
 if TYPE_CHECKING:
@@ -98,8 +97,7 @@ def planned(
         {"embedmerge": embedmerge.__version__, **library_versions(), **_trainers()},
         counts,
     )
-    decides = json.dumps(record.facts, sort_keys=True)
-    return replace(record, run=hashlib.sha256(decides.encode()).hexdigest())
+    return replace(record, run=content_digest(record.facts))
 
 
 def _trainers() -> dict[str, str]:

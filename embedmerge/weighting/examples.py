@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.collection import read_collection
+from embedmerge.retrieval.collection.splits import is_test
+from embedmerge.sampling import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +81,7 @@ def refuse_test_split(named: str, split: str, *, allowed: bool) -> None:
     Raises:
         EmbedmergeError: It is one, and is not allowed.
     """
-    if not allowed and "test" in re.split(r"[^a-z]+", split.lower()):
+    if not allowed and is_test(split):
         msg = (
             f"{named}: a test split, by its name; weights chosen on it would make its scores worthless. "
             "Choose on dev or train, or say --i-know-this-is-test-data"
@@ -165,8 +166,7 @@ def distinct_examples(examples: Sequence[Example], most: int, seed: int) -> list
         seed: Of the draw.
     """
     different = list(dict.fromkeys(examples))
-    drawn = random.Random(seed).sample(range(len(different)), min(most, len(different)))
-    return [different[row] for row in sorted(drawn)]
+    return [different[row] for row in drawn(len(different), most, seed)]
 
 
 def sample_negatives(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
