@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from embedmerge.digest import content_digest
+from embedmerge.retrieval.collection.content import document_text
 
 
 class Document(NamedTuple):
@@ -65,7 +66,7 @@ class Passage:
     @property
     def encoded(self) -> str:
         """What is encoded of it: title and text, as mteb joins them."""
-        return f"{self.title} {self.text}".strip()
+        return document_text(self.title, self.text)
 
     @property
     def metadata(self) -> dict[str, Any]:

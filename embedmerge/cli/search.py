@@ -50,15 +50,11 @@ def command(
 
 
 def _lines(file: Path | None) -> list[str]:
-    from embedmerge.errors import EmbedmergeError
+    from embedmerge.retrieval.query_lines import query_lines, read_query_lines
 
     if file is None:
         return []
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EmbedmergeError(f"--file {file}: not UTF-8 text; write one question in each line") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return query_lines(sys.stdin.read()) if str(file) == "-" else read_query_lines(file)
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:

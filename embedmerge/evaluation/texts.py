@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from embedmerge.retrieval.collection.content import document_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -72,7 +74,7 @@ class _Texts(Mapping[str, str]):
 
 
 def _document_text(row: dict[str, Any]) -> str:
-    return f"{row.get('title') or ''} {row['text'] or ''}".strip()
+    return document_text(row.get("title") or "", row["text"] or "")
 
 
 def _query_text(row: dict[str, Any]) -> str:

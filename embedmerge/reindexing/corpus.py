@@ -13,8 +13,9 @@ from embedmerge.bundle.opening import open_bundle
 from embedmerge.bundle.remarks import Remarks
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.suites import open_sides
-from embedmerge.reindexing.sample import sampled
+from embedmerge.reindexing.sample import drawn_places, sampled
 from embedmerge.reindexing.unjudged import read_queries, unjudged_task
+from embedmerge.retrieval.collection.content import document_text
 
 if TYPE_CHECKING:
     from embedmerge.evaluation.tasks import Task
@@ -65,8 +66,8 @@ def unjudged_corpus(
     asked = read_queries(file)
     texts = _texts(path)
     identities = list(texts)
-    taken = {identities[place]: None for place in _drawn(len(identities), documents, random)}
-    some = [asked[place] for place in _drawn(len(asked), queries, random)]
+    taken = {identities[place]: None for place in drawn_places(len(identities), documents, random)}
+    some = [asked[place] for place in drawn_places(len(asked), queries, random)]
     task = unjudged_task(path.resolve().stem, {key: texts[key] for key in taken}, some, encoder)
     return task, len(texts)
 
@@ -76,12 +77,5 @@ def _texts(path: Path) -> dict[str, str]:
     if is_bundle(path):
         return {passage.id: passage.encoded for passage in open_bundle(path).passages}
     found = Corpus(path, Remarks(path.name)).documents()
-    texts = {document.id: f"{document.title} {document.text}".strip() for document in found}
+    texts = {document.id: document_text(document.title, document.text) for document in found}
     return {identity: text for identity, text in texts.items() if text}
-
-
-def _drawn(count: int, most: int, random: np.random.Generator) -> list[int]:
-    """Places in order, all of them or a sample."""
-    if count <= most:
-        return list(range(count))
-    return sorted(int(place) for place in random.choice(count, most, replace=False))

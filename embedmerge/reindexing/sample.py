@@ -32,8 +32,8 @@ def sampled(task: Task, documents: int, queries: int, seed: int = 0) -> Task:
     if len(texts.documents) <= documents and len(judged) <= queries:
         return task
     random = np.random.default_rng(seed)
-    taken = judged if len(judged) <= queries else sorted(random.choice(judged, queries, replace=False))
-    relevant = {str(query): dict(texts.relevant[query]) for query in taken}
+    taken = [judged[place] for place in drawn_places(len(judged), queries, random)]
+    relevant = {query: dict(texts.relevant[query]) for query in taken}
     collection = Collection(
         name=task.name,
         split=task.split,
@@ -54,6 +54,12 @@ def _documents(
 ) -> list[str]:
     needed = {document for grades in relevant.values() for document in grades if document in texts.documents}
     others = [document for document in texts.documents if document not in needed]
-    room = min(max(most - len(needed), 0), len(others))
-    taken = needed | {others[place] for place in random.choice(len(others), room, replace=False)}
+    taken = needed | {others[place] for place in drawn_places(len(others), most - len(needed), random)}
     return [document for document in texts.documents if document in taken]
+
+
+def drawn_places(count: int, most: int, random: np.random.Generator) -> list[int]:
+    """Places of what is drawn, in order; all where there are no more than that."""
+    if count <= most:
+        return list(range(count))
+    return sorted(int(place) for place in random.choice(count, max(most, 0), replace=False))

@@ -10,6 +10,7 @@ from embedmerge.evaluation.local import mteb_task_of
 from embedmerge.evaluation.tasks import Task
 from embedmerge.retrieval.collection import Collection
 from embedmerge.retrieval.index import IndexSettings, VectorIndex
+from embedmerge.retrieval.query_lines import read_query_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,12 +27,7 @@ def read_queries(path: Path) -> list[str]:
     Raises:
         EmbedmergeError: The file cannot be read, or has none.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read as UTF-8 text with one query in every line ({error})"
-        raise EmbedmergeError(msg) from error
-    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    found = list(dict.fromkeys(read_query_lines(path)))
     if not found:
         raise EmbedmergeError(f"{path}: no query in it; give one in every line")
     return found

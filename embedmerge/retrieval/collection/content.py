@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def document_text(title: str, text: str) -> str:
+    """What is encoded of a document: title and text, as mteb joins them.
+
+    >>> document_text("", "a text"), document_text("Title", "a text")
+    ('a text', 'Title a text')
+    """
+    return f"{title} {text}".strip()
+
+
 class Row(NamedTuple):
     """A document or a query.
 
@@ -111,4 +120,4 @@ class Collection:
     @property
     def texts(self) -> dict[str, str]:
         """Document id -> what is encoded of it: title and text, as mteb joins them."""
-        return {row["id"]: f"{row['title']} {row['text']}".strip() for row in self.corpus}
+        return {row["id"]: document_text(row["title"], row["text"]) for row in self.corpus}
