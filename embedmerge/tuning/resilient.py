@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
@@ -13,11 +12,13 @@ from embedmerge.run import run_recipe
 from embedmerge.run_folder import require_own
 from embedmerge.stages import data_folder
 from embedmerge.tuning.job import tune_on
-from embedmerge.tuning.rows import asked_in
+from embedmerge.tuning.rows import asked_in, path_and_split
 from embedmerge.tuning.settings import EXAMPLES
 from embedmerge.tuning.work import Work
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from embedmerge.recipe import Recipe
     from embedmerge.run import Watcher
     from embedmerge.tuning.settings import Preparation, Tuning
@@ -118,8 +119,7 @@ def _own_test(data: str, checks: Checks) -> tuple[str, ...]:
     Raises:
         EmbedmergeError: It has none, and no other task is named.
     """
-    folder, _, _ = data.rpartition(":")
-    path = Path(folder if folder and Path(folder).expanduser().is_dir() else data).expanduser()
+    path, _ = path_and_split(data)
     if any((path / "qrels").glob("test.*")):
         return (f"{path}:test",)
     if checks.suite is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.collection import is_collection, read_collection
-from embedmerge.retrieval.collection.flag_embedding import is_flag_embedding
+from embedmerge.retrieval.collection.flag_embedding import is_flag_embedding, passages_of, query_of
 from embedmerge.retrieval.collection.layout import recognise
 from embedmerge.retrieval.collection.rows import rows as file_rows
+from embedmerge.retrieval.collection.splits import is_test
 from embedmerge.tuning.cleaning import usable
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def read_training_data(named: str) -> TrainingData:
     Raises:
         EmbedmergeError: Missing, malformed, no such split, a test split, or hardly a row can be trained on.
     """
-    folder, _, split = named.rpartition(":")
-    if not (folder and Path(folder).expanduser().exists()):
-        folder, split = named, ""
-    path = Path(folder).expanduser()
+    path, split = path_and_split(named)
     if not is_collection(path):
         what = "no such file or folder" if not path.exists() else "no collection"
         msg = f"{path}: {what}; give a BEIR folder with a train split, or JSONL with query, pos and neg"
@@ -78,8 +75,16 @@ def read_training_data(named: str) -> TrainingData:
     return usable(data)
 
 
+def path_and_split(named: str) -> tuple[Path, str]:
+    """What a name says; no split where it names none."""
+    folder, _, split = named.rpartition(":")
+    if folder and Path(folder).expanduser().exists():
+        return Path(folder).expanduser(), split
+    return Path(named).expanduser(), ""
+
+
 def _refuse_test(named: str, split: str) -> None:
-    if "test" in re.split(r"[^a-z]+", split.lower()):
+    if is_test(split):
         msg = f"{named}: a test split, by its name; tuned on it, its scores would be worthless. Name train"
         raise EmbedmergeError(msg)
 
@@ -116,10 +121,7 @@ def asked_in(named: str) -> dict[str, tuple[str, ...]]:
     Raises:
         EmbedmergeError: No collection, or no such split.
     """
-    folder, _, split = named.rpartition(":")
-    if not (folder and Path(folder).expanduser().exists()):
-        folder, split = named, ""
-    path = Path(folder).expanduser()
+    path, split = path_and_split(named)
     collection = read_collection(path, split or None)
     name = f"{collection.name}:{collection.split}"
     return {name: tuple(query["text"] for query in collection.queries)}
@@ -134,14 +136,5 @@ def _from_file(path: Path) -> TrainingData:
 
 
 def _row(where: str, content: dict[str, Any]) -> Row:
-    query = content.get("query")
-    if not isinstance(query, str):
-        raise EmbedmergeError(f"{where}: `query` is missing; a row has query, pos and possibly neg")
-    return Row(where, query, _passages(content, "pos", where), _passages(content, "neg", where))
-
-
-def _passages(content: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-    passages = content.get(key) or []
-    if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
-        raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")
-    return tuple(dict.fromkeys(passages))
+    pos, neg = (tuple(dict.fromkeys(passages_of(content, key, where))) for key in ("pos", "neg"))
+    return Row(where, query_of(content, where), pos, neg)

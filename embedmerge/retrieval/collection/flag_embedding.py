@@ -51,15 +51,13 @@ class _Content:
         documents: dict[str, Row] = {}
         judgements: list[Judgement] = []
         for where, row in rows(self._path):
-            text = row.get("query")
-            if not isinstance(text, str):
-                raise EmbedmergeError(f"{where}: `query` is missing; a row has query, pos and possibly neg")
+            text = query_of(row, where)
             query = queries.setdefault(text, Row(where, f"q{len(queries)}", text))
             relevant = [
                 documents.setdefault(passage, Row(where, f"d{len(documents)}", passage)).id
-                for passage in _passages(row, "pos", where)
+                for passage in passages_of(row, "pos", where)
             ]
-            for passage in _passages(row, "neg", where):
+            for passage in passages_of(row, "neg", where):
                 documents.setdefault(passage, Row(where, f"d{len(documents)}", passage))
             judgements += [Judgement(where, query.id, document, 1) for document in relevant]
             judgements += [] if relevant else [Judgement(where, query.id, None, None)]
@@ -78,7 +76,24 @@ class _Content:
         return self._read[2]
 
 
-def _passages(row: dict[str, Any], key: str, where: str) -> list[str]:
+def query_of(row: dict[str, Any], where: str) -> str:
+    """The query of a row.
+
+    Raises:
+        EmbedmergeError: It has none.
+    """
+    text = row.get("query")
+    if not isinstance(text, str):
+        raise EmbedmergeError(f"{where}: `query` is missing; a row has query, pos and possibly neg")
+    return text
+
+
+def passages_of(row: dict[str, Any], key: str, where: str) -> list[str]:
+    """The passages of a row under `pos` or `neg`, none where it has none.
+
+    Raises:
+        EmbedmergeError: They are no list of texts.
+    """
     passages = row.get(key) or []
     if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
         raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")

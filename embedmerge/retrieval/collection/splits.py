@@ -8,6 +8,15 @@ SPLITS = ("test", "dev", "validation", "train")  # the first there is stands for
 WHOLE = "all"  # where nothing tells splits apart
 
 
+def is_test(split: str) -> bool:
+    """Whether a split or file stands for a test, by its name.
+
+    >>> is_test("test"), is_test("law-test_2"), is_test("latest")
+    (True, True, False)
+    """
+    return "test" in re.split(r"[^a-z]+", split.lower())
+
+
 def split_in(stem: str) -> str:
     """The last of a name's words that is a split.
 
