@@ -29,6 +29,16 @@ def methods() -> dict[str, MethodSpec]:
     return {name: method(name) for name in names()}
 
 
+def affine_methods() -> str:
+    """Names of the methods whose result is a weighted sum of what each source gives by itself, in words.
+
+    >>> affine_methods()
+    'breadcrumbs, dare_linear, iso_linear, linear or task_arithmetic'
+    """
+    *first, last = (name for name, spec in methods().items() if spec.affine)
+    return f"{', '.join(first)} or {last}"
+
+
 @cache
 def method(name: str) -> MethodSpec:
     """A method by name; the other methods' modules are not imported.

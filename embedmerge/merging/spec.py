@@ -134,6 +134,7 @@ class MethodSpec:
         experts: Fewest and most experts; None for any number.
         ordered: Whether the order of the experts matters.
         weights_default: Whether weights may be left out, all experts then counting alike and the base not.
+        affine: Whether the result is a sum of what each source gives by itself, times what it counts for.
     """
 
     name: str
@@ -150,6 +151,7 @@ class MethodSpec:
     experts: tuple[int, int | None] = (1, None)
     ordered: bool = False
     weights_default: bool = True
+    affine: bool = False
 
     def with_defaults(self, given: dict[str, Any]) -> dict[str, Any]:
         """The given parameters, checked, with the defaults of the others.

@@ -10,8 +10,8 @@ from embedmerge.merging.coefficients import Coefficients
 from embedmerge.weighting.cocktail import TEMPERATURE, cocktail_weights
 from embedmerge.weighting.decimals import DECIMALS, named
 from embedmerge.weighting.guard import Language, standard_errors
-from embedmerge.weighting.landscape import grouped_means
 from embedmerge.weighting.paired import estimated
+from embedmerge.weighting.quality import grouped_means
 from embedmerge.weighting.selection import Candidate, FrontPoint, Selection
 from embedmerge.weighting.simplex import undominated
 from embedmerge.weighting.strategy import Choice
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.weighting.groundwork import Confirmed, Groundwork
-    from embedmerge.weighting.landscape import Quality
+    from embedmerge.weighting.quality import Quality
     from embedmerge.weighting.surface import Surface
 
     Float64 = NDArray[np.float64]
@@ -121,14 +121,15 @@ class _Account:
         """Everything beside the choice, on the queries that check."""
         survey, reported = self._survey, self._survey.reported
         landscape, corners = survey.landscape, survey.corners
-        base = self._checked(landscape.quality(corners[:1], reported))
-        for name, weights in zip(self._names, corners, strict=True):
-            alone = self._checked(landscape.quality(weights[None], reported))
-            yield self._candidate(name, weights, alone, None if name == self._names[0] else base, exact=True)
+        sources = self._checked(landscape.of_sources(reported))
+        base = sources.of_mixture(0)
+        for place, (name, weights) in enumerate(zip(self._names, corners, strict=True)):
+            yield self._candidate(
+                name, weights, sources.of_mixture(place), base if place else None, exact=True
+            )
         for name, weights in (("uniform", self._uniform), ("cocktail", self._cocktail)):
-            average = self._checked(survey.averaged(weights))
-            exact = survey.exact or bool(weights[survey.lost].any())
-            yield self._candidate(name, weights, average, base, exact=exact)
+            average, exact = survey.averaged(weights)
+            yield self._candidate(name, weights, self._checked(average), base, exact=exact)
         yield self._candidate("placebo", None, self._checked(self._placebo()), base, exact=True)
         exact = survey.exact or self._split
         yield self._candidate("chosen", self._chosen.weights, self._chosen_quality(), base, exact=exact)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedmerge.weighting.landscape import Side
 from embedmerge.weighting.paired import NOISE, Gain, estimated
+from embedmerge.weighting.quality import Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from embedmerge.merging.coefficients import Coefficients
     from embedmerge.merging.settings import Setting
     from embedmerge.weighting.ground import Measure
-    from embedmerge.weighting.landscape import Embedded, Quality
+    from embedmerge.weighting.landscape import Embedded
+    from embedmerge.weighting.quality import Quality
     from embedmerge.weighting.selection import Candidate, Selection
     from embedmerge.weighting.strategy import Choice
     from embedmerge.weighting.survey import Survey

@@ -13,6 +13,7 @@ from embedmerge.errors import EmbedmergeError, nearest
 from embedmerge.statistics.text import load_texts, texts_sha256
 from embedmerge.weighting.front import Front
 from embedmerge.weighting.projection import within
+from embedmerge.weighting.strategy import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,8 +67,11 @@ class Blocks(Front):
     similarity_weight: float = Field(default=1.0, ge=0)
 
     def require_consistent(self, names: Sequence[str], method: MethodChoice | None = None) -> None:
-        """As for every guarded strategy; and texts are given for experts."""
+        """As for every guarded strategy; task vectors stay as they are, and texts are given for experts."""
         super().require_consistent(names, method)
+        if method is not None and method.name not in PLAIN:
+            msg = f"strategy blocks: learns with method {' or '.join(PLAIN)}; for {method.name} take front"
+            raise EmbedmergeError(msg)
         for name in self.texts or {}:
             if name not in names[1:]:
                 msg = f"strategy blocks: texts: no expert is named {name!r}; {nearest(name, list(names[1:]))}"

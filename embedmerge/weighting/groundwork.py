@@ -13,7 +13,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.weighting.examples import distinct_examples
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guarded import Judge
-from embedmerge.weighting.landscape import Landscape, Quality, Side
+from embedmerge.weighting.landscape import Landscape
 from embedmerge.weighting.pool import Pool
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from embedmerge.mixture import Mixture
     from embedmerge.weighting.ground import Ground, Measure
     from embedmerge.weighting.guarded import Guarded
+    from embedmerge.weighting.quality import Quality, Side
     from embedmerge.weighting.selection import Confirmation
     from embedmerge.weighting.strategy import Evidence, MethodChoice
 
@@ -121,7 +122,7 @@ class Groundwork(ABC):
         self.landscape = Landscape(evidence.trials, self.grounds[:1], self.grounds[1:], method)
         self.objective: Measure = strategy.objective
         self.reported: Measure = self.objective if self.objective != "loss" else "ndcg_at_10"
-        self.losses = -self.landscape.quality(self.corners, "loss").target.values
+        self.losses = -self.landscape.of_sources("loss").target.values
         self._require_finite()
         self.lost = self._lost()
         self.live = [place for place in range(len(self.corners)) if place not in self.lost]
@@ -177,11 +178,14 @@ class Groundwork(ABC):
         """What would be chosen by a judge, in the reported measure and on all queries."""
 
     @abstractmethod
-    def averaged(self, weights: Float64) -> Quality:
+    def averaged(self, weights: Float64) -> tuple[Quality, bool]:
         """A plain average of the sources, in the reported measure and on all queries.
 
         Args:
             weights: Shape (sources,).
+
+        Returns:
+            Its quality, and whether it was really encoded.
         """
 
     @abstractmethod

@@ -16,8 +16,8 @@ from embedmerge.retrieval.collection import read_collection
 from embedmerge.statistics.text import load_texts
 from embedmerge.weighting.examples import refuse_test_split
 from embedmerge.weighting.ground import Preservation, Retrieval
-from embedmerge.weighting.landscape import grouped_means
 from embedmerge.weighting.pool import Pool
+from embedmerge.weighting.quality import grouped_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from embedmerge.retrieval.encoder import Encoder
     from embedmerge.weighting.ground import Ground
-    from embedmerge.weighting.landscape import Side
+    from embedmerge.weighting.quality import Side
 
 BUNDLED = "guard.txt"
 UNKNOWN = 0.05  # share of unknown tokens from which on a text is not in the tokenizer's language

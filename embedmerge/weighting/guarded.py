@@ -8,18 +8,21 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.merging.registry import affine_methods
+from embedmerge.merging.registry import method as find_method
 from embedmerge.weighting.examples import refuse_evaluated
 from embedmerge.weighting.ground import Measure  # noqa: TC001 - pydantic reads it
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.simplex import spread
-from embedmerge.weighting.strategy import AFFINE, Choice, Evidence, MethodChoice, OnExamples
+from embedmerge.weighting.strategy import Choice, Evidence, MethodChoice, OnExamples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from embedmerge.weighting.landscape import Landscape, Quality
+    from embedmerge.weighting.landscape import Landscape
+    from embedmerge.weighting.quality import Quality
 
     Float64 = NDArray[np.float64]
     Rows = NDArray[np.int64]
@@ -60,10 +63,10 @@ class Guarded(OnExamples):
         """The method has to be one whose result is a weighted sum of the sources."""
         if method is None or method.is_affine:
             return
-        if method.name not in AFFINE:
+        if not find_method(method.name).affine:
             msg = (
                 f"strategy {self.strategy}: chooses weights of a weighted sum, with method "  # type: ignore[attr-defined]
-                f"{' or '.join(AFFINE)}; for {method.name} search with cma, optuna or map"
+                f"{affine_methods()}; for {method.name} search with cma, optuna or map"
             )
             raise EmbedmergeError(msg)
         msg = "method.parameters: clamp makes it no weighted sum; search with cma, optuna or map"

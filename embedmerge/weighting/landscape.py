@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from embedmerge.mixture import Mixture
 from embedmerge.retrieval.encoder import normalised
 from embedmerge.weighting.decimals import named
 from embedmerge.weighting.mesh import Mesh
+from embedmerge.weighting.quality import Quality, Side
 from embedmerge.weighting.strategy import MethodChoice
 from embedmerge.weighting.surrogate import PairScores, mesh_features
 
@@ -33,68 +33,6 @@ if TYPE_CHECKING:
 PROBE = 32  # texts on which an edge is tried before all are encoded
 STRAIGHT = 1e-4  # mean cosine distance on the probe below which an edge counts as straight
 DECIMALS = 6  # of weights that are really merged
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of the trade-off: values of mixtures, query by query.
-
-    Attributes:
-        values: Shape (mixtures, queries), higher being better.
-        groups: Number of the ground each query belongs to, shape (queries,).
-    """
-
-    values: Float64
-    groups: NDArray[np.int64]
-
-    @property
-    def means(self) -> Float64:
-        """Mean over the grounds of the mean over each ground's queries, shape (mixtures,)."""
-        return grouped_means(self.values, self.groups)
-
-    @property
-    def by_ground(self) -> Float64:
-        """Mean over each ground's queries, shape (grounds, mixtures)."""
-        return group_means(self.values, self.groups)
-
-    def of_rows(self, rows: NDArray[np.int64]) -> Side:
-        """Some of the queries."""
-        return Side(self.values[:, rows], self.groups[rows])
-
-
-def grouped_means(values: Float64, groups: NDArray[np.int64]) -> Float64:
-    """Means over the groups of the means within each.
-
-    >>> grouped_means(np.array([[1.0, 3.0, 10.0]]), np.array([0, 0, 1]))
-    array([6.])
-    """
-    means: Float64 = group_means(values, groups).mean(axis=0)
-    return means
-
-
-def group_means(values: Float64, groups: NDArray[np.int64]) -> Float64:
-    """Means within each group.
-
-    Args:
-        values: Shape (mixtures, queries).
-        groups: Group of each query, shape (queries,).
-
-    Returns:
-        Shape (groups, mixtures).
-    """
-    return np.stack([values[:, groups == group].mean(axis=1) for group in np.unique(groups)])
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Both sides of some mixtures."""
-
-    target: Side
-    general: Side
-
-    def of_rows(self, target: NDArray[np.int64], general: NDArray[np.int64]) -> Quality:
-        """The same on some of the queries."""
-        return Quality(self.target.of_rows(target), self.general.of_rows(general))
 
 
 class Landscape:
@@ -133,6 +71,7 @@ class Landscape:
             for place, ground in enumerate(self._grounds)
         ]
         self._corners = [self._of_candidates(embedded) for embedded in whole]
+        self._as_given = self._corners if self._method.keeps_sources else self._encoded_as_given()
         self._midpoints: list[list[Embedded]] = []
         self._tried: set[Edge] = set()
         self._build()
@@ -163,6 +102,27 @@ class Landscape:
 
         features = torch.from_numpy(self.mesh.features(weights)).float()
         return self._measured(self._scores, features, measure)
+
+    def of_sources(self, measure: Measure = "ndcg_at_10") -> Quality:
+        """Quality of every source as it was given, whatever the method makes of it; `values` by source.
+
+        Args:
+            measure: As in `quality`.
+        """
+        if self._method.keeps_sources:
+            return self.quality(np.eye(len(self.names)), measure)
+        alone = [self.judged(embedded, measure) for embedded in self._as_given]
+        return Quality.stacked(alone)
+
+    def averaged(self, weights: Float64) -> list[Embedded]:
+        """Embeddings of the candidates by the plain average of the sources, really merged.
+
+        Args:
+            weights: Shape (sources,).
+        """
+        mixture = Mixture(Coefficients(named(self.names, weights, DECIMALS)), dtype="float32")
+        with self._trials.of_mixture(mixture) as encoder:
+            return self.encoded(encoder, kept=True)
 
     def knowing_nothing(self) -> tuple[float, float]:
         """Mean target nDCG and general value of a model to which all texts look alike."""
@@ -282,11 +242,15 @@ class Landscape:
         )
 
     def _at_corner(self, corner: int) -> list[Embedded]:
-        """Embeddings by a source alone, which a modifier such as `scale` may have moved."""
-        if not self._method.parameters:
+        """Embeddings by a source alone, which the method or a modifier may have moved; never by the base."""
+        if self._method.keeps_sources or not corner:
             return self.encoded(self._trials.of_source(self._trials.sources[corner]))
         with self._trials.of_mixture(self.mixture(self.mesh.corners[corner])) as encoder:
             return self.encoded(encoder)
+
+    def _encoded_as_given(self) -> list[list[Embedded]]:
+        encoders = [self._trials.of_source(source) for source in self._trials.sources[1:]]
+        return [self._corners[0], *(self.encoded(encoder, kept=True) for encoder in encoders)]
 
     def _bent(self, edge: Edge) -> list[Embedded] | None:
         """Embeddings at an edge's midpoint, None where the straight line is as good."""

@@ -9,13 +9,13 @@ import numpy as np
 
 from embedmerge.retrieval.uncertainty import interval
 from embedmerge.weighting.guard import standard_errors
-from embedmerge.weighting.landscape import grouped_means
+from embedmerge.weighting.quality import grouped_means
 from embedmerge.weighting.selection import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embedmerge.weighting.landscape import Side
+    from embedmerge.weighting.quality import Side
 
     Float64 = NDArray[np.float64]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from embedmerge.merging.coefficients import Coefficients
+from embedmerge.merging.registry import method as find_method
 from embedmerge.weighting.selection import Selection
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Choice:
     parameters: dict[str, Any] | None = None
 
 
-AFFINE = ("linear", "task_arithmetic")
+PLAIN = ("linear", "task_arithmetic")  # methods by which a source that alone counts comes out as it is
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ class MethodChoice:
     @property
     def is_affine(self) -> bool:
         """Whether the result is a weighted sum of what each source gives alone."""
-        return self.name in AFFINE and "clamp" not in self.parameters
+        return find_method(self.name).affine and "clamp" not in self.parameters
+
+    @property
+    def keeps_sources(self) -> bool:
+        """Whether a source that alone counts comes out as it is."""
+        return self.name in PLAIN and not self.parameters
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from embedmerge.mixture import Mixture
     from embedmerge.weighting.guarded import Guarded, Judge
-    from embedmerge.weighting.landscape import Embedded, Quality
+    from embedmerge.weighting.landscape import Embedded
     from embedmerge.weighting.mesh import Edge
+    from embedmerge.weighting.quality import Quality
     from embedmerge.weighting.strategy import Evidence
 
     Float64 = NDArray[np.float64]
@@ -69,13 +70,13 @@ class Survey(Groundwork):
 
     def picked(self, judge: Judge) -> Quality:
         """As `Groundwork.picked`; approximate."""
-        return self.averaged(self.strategy.pick(judge))
+        return self.landscape.quality(self.strategy.pick(judge)[None], self.reported)
 
-    def averaged(self, weights: Float64) -> Quality:
-        """As `Groundwork.averaged`; approximate, except with a lost source, towards which nothing is bent."""
-        if weights[self.lost].any():
-            return self.landscape.judged(self.landscape.merged(weights), self.reported)
-        return self.landscape.quality(weights[None], self.reported)
+    def averaged(self, weights: Float64) -> tuple[Quality, bool]:
+        """As `Groundwork.averaged`; encoded where no plain average, or a lost source, is in the landscape."""
+        if self.evidence.method.keeps_sources and not weights[self.lost].any():
+            return self.landscape.quality(weights[None], self.reported), False
+        return self.landscape.judged(self.landscape.averaged(weights), self.reported), True
 
     def options(self, judge: Judge, chosen: Confirmed) -> Options:
         """As `Groundwork.options`; approximate."""

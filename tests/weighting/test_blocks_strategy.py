@@ -280,6 +280,8 @@ def test_settings_that_do_not_fit_are_refused(files: dict[str, str], base: Path,
         strategy.require_consistent(["base", "expert"])
     with pytest.raises(EmbedmergeError, match=r"strategy blocks: .* for ties"):
         blocks(files).require_consistent(["base", "expert"], MethodChoice("ties"))
+    with pytest.raises(EmbedmergeError, match=r"linear or task_arithmetic; for iso_linear take front"):
+        blocks(files).require_consistent(["base", "expert"], MethodChoice("iso_linear"))
     missing = blocks(files, texts={"expert": "nowhere.txt"})
     with pytest.raises(EmbedmergeError, match=r"nowhere.txt: no such file"):
         missing.choose(evidence(missing, base, expert=expert))

@@ -252,9 +252,27 @@ def test_a_method_with_a_scale_is_chosen_for_as_it_merges(
     by_source = choose(open_sources(specs(folders[0], half))[0], front(), examples)
     weights = [choice.coefficients.weights["front-tuned"] for choice in (by_method, by_source)]
     assert weights[0] == pytest.approx(weights[1], abs=0.02)
-    for name, candidate in candidates(by_method).items():
-        if name != "placebo":
-            assert candidate.target.value == pytest.approx(candidates(by_source)[name].target.value, abs=0.5)
+    for name in ("base", "chosen"):
+        found, wanted = (candidates(choice)[name].target.value for choice in (by_method, by_source))
+        assert found == pytest.approx(wanted, abs=0.5)
+
+
+def test_sources_and_plain_averages_are_reported_as_they_are_whatever_the_method(
+    folders: list[Path], front: MakeFront
+) -> None:
+    examples, sources = ExampleSet(made_examples(30)), open_sources(specs(*folders[:3]))[0]
+    methods = (MethodChoice(), MethodChoice("iso_linear"), MethodChoice("linear", {"lines": 0.2}))
+    plain, *others = (choose(sources, front(), examples, method=method) for method in methods)
+    for choice in others:
+        assert choice.losses == pytest.approx(plain.losses, abs=1e-4)
+        assert all(candidate.exact for name, candidate in candidates(choice).items() if name != "chosen")
+        for name in plain.coefficients.weights:
+            wanted = candidates(plain)[name].target.value
+            assert candidates(choice)[name].target.value == pytest.approx(wanted, abs=1e-3)
+    by_levelling, by_depth = map(candidates, others)
+    for name in ("uniform", "cocktail"):
+        assert by_levelling[name].target == by_depth[name].target
+    assert by_levelling["chosen"].target != by_depth["chosen"].target
 
 
 @pytest.mark.parametrize(

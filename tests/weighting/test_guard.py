@@ -17,7 +17,7 @@ from embedmerge.retrieval.encoder import Encoder
 from embedmerge.sources import encoder_model
 from embedmerge.weighting.ground import Preservation, Retrieval
 from embedmerge.weighting.guard import Guard, Language, standard_errors
-from embedmerge.weighting.landscape import Side
+from embedmerge.weighting.quality import Side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

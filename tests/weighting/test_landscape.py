@@ -17,8 +17,9 @@ from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import Example
 from embedmerge.weighting.ground import Preservation, Retrieval
-from embedmerge.weighting.landscape import Landscape, Quality, Side, grouped_means
+from embedmerge.weighting.landscape import Landscape
 from embedmerge.weighting.pool import Pool
+from embedmerge.weighting.quality import Quality, Side, grouped_means
 from embedmerge.weighting.strategy import MethodChoice
 from embedmerge.weighting.trial import Trials
 
@@ -289,6 +290,15 @@ def test_a_method_that_moves_the_corners_is_valued_where_they_are(
     for row, weights in enumerate([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]):
         true = mixed(tmp_path / str(row), folders[:2], weights, scale)
         assert_true(landscape.quality(np.array([weights]), "loss"), "loss", true, folders[0])
+
+
+def test_a_method_that_levels_task_vectors_is_affine_in_the_weights(folders: list[Path]) -> None:
+    method = MethodChoice("iso_linear")
+    landscape = landscape_of(*folders[:3], method=method)
+    landscape.bend()
+    weights = np.array([0.2, 0.5, 0.3])
+    true, plain = (make(weights) for make in (landscape.merged, landscape.averaged))
+    assert landscape.off(weights, true) < 0.2 * landscape.off(weights, plain)
 
 
 def test_vectors_that_are_not_normalised_are_compared_by_their_product(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.weighting.landscape import Quality, Side
+from embedmerge.weighting.quality import Quality, Side
 from embedmerge.weighting.search.journal import Journal, Record
 from embedmerge.weighting.search.space import Point
 

@@ -54,6 +54,7 @@ SPEC = MethodSpec(
     summary="drop the largest and the smallest changes of each tensor, add up the rest",
     citation="Davari and Belilovsky 2023, arXiv 2312.06795",
     survey=survey,
+    affine=True,
     parameters={
         "density": Parameter(0.9, "share of each tensor's elements that is kept", 0, 1, by_expert=True),
         "gamma": Parameter(

@@ -42,6 +42,7 @@ SPEC = MethodSpec(
     summary="drop random elements of the task vectors, rescale the others, add them up",
     citation="Yu et al. 2024, arXiv 2311.03099",
     survey=survey,
+    affine=True,
     parameters={
         "density": Parameter(0.5, "share of the elements that is kept", 0, 1, by_expert=True),
         "seed": dropping.SEED,

@@ -30,4 +30,5 @@ SPEC = MethodSpec(
     citation="Wortsman et al. 2022, arXiv 2203.05482; Xiao et al. 2023, arXiv 2311.13534",
     of="sources",
     weights_default=False,
+    affine=True,
 )

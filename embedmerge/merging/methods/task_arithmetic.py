@@ -24,4 +24,5 @@ SPEC = MethodSpec(
     combine=combine,
     summary="task vectors, each times its weight, added to the base",
     citation="Ilharco et al. 2023, arXiv 2212.04089",
+    affine=True,
 )

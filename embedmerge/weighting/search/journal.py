@@ -13,7 +13,7 @@ import numpy as np
 
 from embedmerge.digest import content_digest
 from embedmerge.errors import EmbedmergeError
-from embedmerge.weighting.landscape import Quality, Side
+from embedmerge.weighting.quality import Quality, Side
 from embedmerge.weighting.search.space import Point
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.weighting.guarded import Judge
-    from embedmerge.weighting.landscape import Quality
+    from embedmerge.weighting.quality import Quality
 
     Float64 = NDArray[np.float64]
 

@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.merging.registry import affine_methods
 from embedmerge.weighting.guarded import Guarded
 from embedmerge.weighting.search.exploring import explore
 from embedmerge.weighting.search.library import require_installed
 from embedmerge.weighting.search.ranges import ranges_of
 from embedmerge.weighting.search.space import Space
-from embedmerge.weighting.strategy import AFFINE, MethodChoice
+from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.weighting.guarded import Judge
-    from embedmerge.weighting.landscape import Quality
+    from embedmerge.weighting.quality import Quality
     from embedmerge.weighting.search.exploring import Optimiser
     from embedmerge.weighting.search.marks import Marks
     from embedmerge.weighting.search.space import Point
@@ -73,7 +74,7 @@ class Searched(Guarded):
         ranges_of(self.space, method, names)
         if self.evaluation == "surrogate" and not self._is_affine(method):
             msg = (
-                f"evaluation: the surrogate holds for {' or '.join(AFFINE)} without clamp and without "
+                f"evaluation: the surrogate holds for {affine_methods()} without clamp and without "
                 f"`space`; take `true` for {method.name} here"
             )
             raise EmbedmergeError(msg)

@@ -17,7 +17,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.weighting.groundwork import Confirmed, Groundwork, Options
-from embedmerge.weighting.landscape import Quality, Side
+from embedmerge.weighting.quality import Quality
 from embedmerge.weighting.search.exploring import explore
 from embedmerge.weighting.search.journal import Journal, Record
 from embedmerge.weighting.search.marks import Marks
@@ -73,11 +73,11 @@ class Tried(Groundwork):
     @cached_property
     def _objective(self) -> Quality:
         """Of all points looked at."""
-        return _stacked([record.objective for record in self._records])
+        return Quality.stacked([record.objective for record in self._records])
 
     @cached_property
     def _reported(self) -> Quality:
-        return _stacked([record.reported for record in self._records])
+        return Quality.stacked([record.reported for record in self._records])
 
     def confirmed(self, judge: Judge) -> Confirmed:
         """The best of what was tried, which needs no further encode.
@@ -96,17 +96,17 @@ class Tried(Groundwork):
         """As `Groundwork.picked`, among what was tried."""
         return self._records[Marks.of(judge, self._objective).best].reported
 
-    def averaged(self, weights: Float64) -> Quality:
-        """As `Groundwork.averaged`, really encoded."""
-        return self.landscape.judged(self.landscape.merged(weights), self.reported)
+    def averaged(self, weights: Float64) -> tuple[Quality, bool]:
+        """As `Groundwork.averaged`."""
+        return self.landscape.judged(self.landscape.merged(weights), self.reported), True
 
     def options(self, judge: Judge, chosen: Confirmed) -> Options:
         """As `Groundwork.options`: what was tried."""
         records = [*self._records, self._journal.records[_point(chosen).key]]
         return Options(
             np.array([record.point.weights for record in records]),
-            _stacked([record.objective for record in records]),
-            _stacked([record.reported for record in records]),
+            Quality.stacked([record.objective for record in records]),
+            Quality.stacked([record.reported for record in records]),
             {
                 name: np.array([record.point.parameters[name] for record in records])
                 for name in self._space.ranges
@@ -139,7 +139,7 @@ class Tried(Groundwork):
             finally:
                 for job in jobs:
                     job.cancel()
-        return _stacked([self._journal.records[point.key].objective for point in points])
+        return Quality.stacked([self._journal.records[point.key].objective for point in points])
 
     def _try(self, point: Point) -> None:
         if point == self._of_base.point:
@@ -210,13 +210,4 @@ def _described(point: Point) -> str:
     weights = " ".join(f"{weight:g}" for weight in point.weights)
     return ", ".join(
         [f"weights {weights}", *(f"{name} {value:g}" for name, value in point.parameters.items())]
-    )
-
-
-def _stacked(qualities: Sequence[Quality]) -> Quality:
-    """Qualities of single mixtures as that of all."""
-    first = qualities[0]
-    return Quality(
-        Side(np.concatenate([each.target.values for each in qualities]), first.target.groups),
-        Side(np.concatenate([each.general.values for each in qualities]), first.general.groups),
     )
