@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from domains import TARGETS
-from pools import SIZES, read_pool
+from pools import read_pool
 
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
 from embedmerge.weighting.pool import Pool
+from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from study import Study
@@ -38,88 +38,142 @@ class Line:
         ndcg: Of the target, query by query, shape (shares, queries).
         loss: Likewise.
         others: Mean nDCG@10 over the other domains' rows, shape (shares,).
+        strangers: Likewise over collections that no expert was tuned on; none in the small setting.
     """
 
     divergence: Float64
     ndcg: Float64
     loss: Float64
     others: Float64
+    strangers: Float64
 
-    def gain_kept(self, place: int, rows: NDArray[np.int64] | None = None) -> float:
-        """Percent of the fine-tune's gain on the target, of some rows or of all."""
+    def within(self, budget: float) -> int:
+        """Place of the largest share that diverges so little."""
+        return int(np.flatnonzero(self.divergence <= budget)[-1])
+
+    def gain_kept(self, place: int, rows: NDArray[np.int64] | None = None, of: Line | None = None) -> float:
+        """Percent of the fine-tune's gain on the target, of some rows or of all.
+
+        Args:
+            place: Of a share.
+            rows: Queries that count.
+            of: The line that ends at the fine-tune, where this one ends elsewhere.
+        """
         values = self.ndcg if rows is None else self.ndcg[:, rows]
-        whole = self.ndcg[-1].mean() - self.ndcg[0].mean()
+        tuned = (of or self).ndcg
+        whole = tuned[-1].mean() - tuned[0].mean()
         return float(100 * (values[place].mean() - values[0].mean()) / whole)
 
     def lost(self, place: int) -> float:
         """Points on the others, to the base."""
         return float(self.others[place] - self.others[0])
 
+    def lost_on_strangers(self, place: int) -> float:
+        """Points on collections that no expert was tuned on, to the base."""
+        return float(self.strangers[place] - self.strangers[0])
+
 
 def calibrate(study: Study) -> None:
     """Write `guard_budget.md` into the scratch folder."""
     study.remember(study.pool_texts())
-    lines = {name: line_of(study, name) for name in TARGETS}
-    parts = ["\n".join(of_budgets(lines)), "\n".join(of_domains(lines)), "\n".join(of_objectives(lines))]
-    (study.work / "guard_budget.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print("\n\n".join(parts))
+    lines = {name: line_of(study, name) for name in study.setting.targets}
+    parts = [of_budgets(lines), of_domains(lines), of_objectives(lines, sorted(study.setting.sizes))]
+    if study.setting.strangers:
+        levelled = {name: line_of(study, name, "iso_linear") for name in study.setting.targets}
+        parts.append(of_methods({"linear": lines, "iso_linear": levelled}))
+    text = "\n\n".join("\n".join(part) for part in parts)
+    (study.work / "guard_budget.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
-def line_of(study: Study, name: str) -> Line:
-    """Base and expert of one domain; its own held-out rows as target, those of the other seven as others."""
-    others = [Retrieval(other, pool_of(study, other)) for other in TARGETS if other != name]
+def line_of(study: Study, name: str, method: str = "linear") -> Line:
+    """Base and expert of one domain; its own held-out rows as target, those of the other seven as others.
+
+    The others are encoded with linear mixtures alone.
+    """
+    domains = [other for other in study.setting.targets if other != name and method == "linear"]
+    others = [Retrieval(other, pool_of(study, other)) for other in domains]
+    strangers = [Retrieval(stranger, pool) for stranger, pool in study.strangers().items()]
     landscape = Landscape(
         study.trials(study.sources(name)),
         [Retrieval(name, pool_of(study, name))],
-        [*Guard().grounds(), *others],
+        [*Guard().grounds(), *others, *strangers],
+        MethodChoice(method),
     )
     landscape.bend()
     weights = np.column_stack([1 - SHARES, SHARES])
     quality, losses = landscape.quality(weights), landscape.quality(weights, "loss")
     groups = quality.general.groups
-    guard, labelled = np.flatnonzero(groups == 0), np.flatnonzero(groups > 0)
+
+    def mean_of(grounds: range) -> Float64:
+        rows = np.flatnonzero(np.isin(groups, grounds))
+        return quality.general.of_rows(rows).means if rows.size else np.zeros(len(SHARES))
+
     return Line(
-        -quality.general.of_rows(guard).means,
+        -mean_of(range(1)),
         quality.target.values,
         -losses.target.values,
-        quality.general.of_rows(labelled).means,
+        mean_of(range(1, 1 + len(others))),
+        mean_of(range(1 + len(others), 1 + len(others) + len(strangers))),
     )
 
 
 def pool_of(study: Study, name: str) -> Pool:
     """A domain's held-out rows."""
-    return Pool.of_examples(read_pool(name, study.work))
+    return Pool.of_examples(read_pool(study, name))
 
 
 def of_budgets(lines: dict[str, Line]) -> Iterator[str]:
     """The largest share of the fine-tune within each budget: gain kept, and points on the others."""
-    yield "| budget, nats | gain kept, mean % | others, mean | others, worst |"
-    yield "|---|---|---|---|"
+    yield "| budget, nats | gain kept, mean % | others, mean | worst | strangers, mean | worst |"
+    yield "|---|---|---|---|---|---|"
     for budget in BUDGETS:
-        places = [int(np.flatnonzero(line.divergence <= budget)[-1]) for line in lines.values()]
-        kept = [line.gain_kept(place) for line, place in zip(lines.values(), places, strict=True)]
-        lost = [line.lost(place) for line, place in zip(lines.values(), places, strict=True)]
-        yield f"| {budget} | {np.mean(kept):.0f} | {np.mean(lost):+.2f} | {min(lost):+.2f} |"
+        kept = [line.gain_kept(line.within(budget)) for line in lines.values()]
+        lost = [line.lost(line.within(budget)) for line in lines.values()]
+        strange = [line.lost_on_strangers(line.within(budget)) for line in lines.values()]
+        yield (
+            f"| {budget} | {np.mean(kept):.0f} | {np.mean(lost):+.2f} | {min(lost):+.2f} | "
+            f"{np.mean(strange):+.2f} | {min(strange):+.2f} |"
+        )
+
+
+def of_methods(lines: dict[str, dict[str, Line]]) -> Iterator[str]:
+    """Gain kept and points on the strangers at each budget, by how experts are merged."""
+    heads = [f"{method}: gain kept, % | strangers, mean | worst" for method in lines]
+    yield f"| budget, nats | {' | '.join(heads)} |"
+    yield "|---" * (1 + 3 * len(heads)) + "|"
+    for budget in BUDGETS:
+        cells = []
+        for own in lines.values():
+            kept = [
+                line.gain_kept(line.within(budget), of=lines["linear"][name]) for name, line in own.items()
+            ]
+            strange = [line.lost_on_strangers(line.within(budget)) for line in own.values()]
+            cells.append(f"{np.mean(kept):.0f} | {np.mean(strange):+.2f} | {min(strange):+.2f}")
+        yield f"| {budget} | {' | '.join(cells)} |"
 
 
 def of_domains(lines: dict[str, Line]) -> Iterator[str]:
     """What the default budget means, domain by domain."""
-    yield "| domain | base | fine-tuned | its others | share in budget | gain kept, % | others | at half |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield (
+        "| domain | base | fine-tuned | its others | share in budget | gain kept, % | others | strangers | "
+        "others at half |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, line in lines.items():
-        place = int(np.flatnonzero(line.divergence <= DEFAULT)[-1])
+        place = line.within(DEFAULT)
         ends = f"{line.ndcg[0].mean():.1f} | {line.ndcg[-1].mean():.1f} | {line.lost(-1):+.1f}"
         yield (
             f"| {name} | {ends} | {SHARES[place]:.2f} | {line.gain_kept(place):.0f} | "
-            f"{line.lost(place):+.2f} | {line.lost(HALF):+.2f} |"
+            f"{line.lost(place):+.2f} | {line.lost_on_strangers(place):+.2f} | {line.lost(HALF):+.2f} |"
         )
 
 
-def of_objectives(lines: dict[str, Line]) -> Iterator[str]:
+def of_objectives(lines: dict[str, Line], sizes: Sequence[int]) -> Iterator[str]:
     """Gain kept on the rows not drawn, by what was maximised on the rows drawn."""
     yield "| examples | loss | nDCG@10 |"
     yield "|---|---|---|"
-    for number in SIZES:
+    for number in sizes:
         cells = [_chosen_by(lines, objective, number) for objective in ("loss", "ndcg")]
         yield f"| {number} | {' | '.join(cells)} |"
 

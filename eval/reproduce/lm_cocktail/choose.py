@@ -5,33 +5,58 @@ from __future__ import annotations
 import json
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from domains import TARGETS
-from pools import SEEDS, drawn, read_pool
+from pools import drawn, guard_task, read_pool
 
 from embedmerge.atomic import write_json
+from embedmerge.weighting.decimals import named
 from embedmerge.weighting.frank_wolfe import FrankWolfe
 from embedmerge.weighting.front import Front
 from embedmerge.weighting.guard import Guard
-from embedmerge.weighting.strategy import Evidence
+from embedmerge.weighting.strategy import Evidence, MethodChoice
 from embedmerge.weighting.survey import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from numpy.typing import NDArray
     from study import Study
 
     from embedmerge.weighting.examples import Example
 
 LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
-TWO, ALL, WITHOUT = "front, 2 models", "frank_wolfe, all", "frank_wolfe, without the fine-tune"
-LABELLED = ", guard with labels"
-SMALL_POOL = 4  # sources up to which the front is a grid
-OURS = (TWO, TWO + LABELLED, ALL, ALL + LABELLED, WITHOUT, WITHOUT + LABELLED)
-POOL_SIZES = (20, 5, 100)  # the first is what the tables compare by target
-FIRST = (POOL_SIZES[0], SEEDS[0])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rule of ours.
+
+    Attributes:
+        experts: Which experts are weighed: the target's, those of all domains, or all but the target's.
+        labels: Whether the guard has labels.
+        method: How they are merged.
+    """
+
+    experts: Literal["target", "all", "peers"]
+    labels: bool = False
+    method: str = "linear"
+
+
+OURS = {
+    "embedmerge, 2 models": Row("target"),
+    "embedmerge, 2 models, guard with labels": Row("target", labels=True),
+    "embedmerge, 2 models, iso_linear": Row("target", method="iso_linear"),
+    "embedmerge, all": Row("all"),
+    "embedmerge, all, guard with labels": Row("all", labels=True),
+    "embedmerge, all, iso_linear": Row("all", method="iso_linear"),
+    "embedmerge, without the fine-tune": Row("peers"),
+    "embedmerge, without the fine-tune, guard with labels": Row("peers", labels=True),
+}
 FEW = 5  # examples that LM-Cocktail's paper takes
 TEMPERATURE = 5.0  # its default
 
@@ -39,53 +64,94 @@ TEMPERATURE = 5.0  # its default
 def choose(study: Study) -> None:
     """Every cell that is not there yet, the dear ones last, so that what is there covers all targets."""
     study.remember(study.pool_texts())
-    for row, number, seed in cells():
-        for target in TARGETS:
-            examples = read_pool(target, study.work)
-            path = study.work / "choices" / target / f"{row}.{number}.{seed}.json"
+    for row, number, seed in cells(study):
+        for target in study.setting.targets:
+            path = choice_file(study, target, row, number, seed)
             if path.exists():
                 continue
-            began = time.perf_counter()
-            weights = chosen(study, row, target, drawn(examples, number, seed))
-            seconds = round(time.perf_counter() - began, 1)
-            write_json(path, {"weights": weights, "seconds": seconds})
-            print(target, row, number, seed, seconds, {k: v for k, v in weights.items() if v}, flush=True)
+            choice = chosen(study, row, target, drawn(read_pool(study, target), number, seed))
+            write_json(path, asdict(choice))
+            counting = dict(filter(itemgetter(1), choice.weights.items()))
+            print(target, row, number, seed, choice.seconds, counting, flush=True)
 
 
-def cells() -> Iterator[tuple[str, int, int]]:
+@dataclass(frozen=True)
+class Chosen:
+    """What a rule says.
+
+    Attributes:
+        weights: By source.
+        encodes: Models that the examples, and what else the rule looks at, were encoded with.
+        seconds: To choose once they are encoded.
+        cpu_s: Likewise.
+        method: How sources are merged.
+    """
+
+    weights: dict[str, float]
+    encodes: int
+    seconds: float
+    cpu_s: float
+    method: str = "linear"
+
+
+def choice_file(study: Study, target: str, row: str, number: int, seed: int) -> Path:
+    """Where a cell lies."""
+    return study.work / "choices" / target / f"{row}.{number}.{seed}.json"
+
+
+def cells(study: Study) -> Iterator[tuple[str, int, int]]:
     """Row, number of examples, seed; first one draw of every row."""
+    sizes, seeds = study.setting.sizes, study.setting.seeds
+    first, *rest = [(number, seed) for seed in seeds for number in sizes]
     yield LM_TWO, 0, 0
-    yield LM_ALL, FEW, SEEDS[0]
-    yield from ((row, POOL_SIZES[0], SEEDS[0]) for row in OURS)
-    rest = [(number, seed) for seed in SEEDS for number in POOL_SIZES if (number, seed) != FIRST]
-    yield from ((row, *draw) for row in (TWO, TWO + LABELLED) for draw in rest)
-    yield from ((LM_ALL, FEW, seed) for seed in SEEDS[1:])
-    yield from ((row, *draw) for draw in rest for row in OURS if not row.startswith(TWO))
+    yield LM_ALL, FEW, seeds[0]
+    yield from ((row, *first) for row in OURS)
+    yield from ((LM_ALL, FEW, seed) for seed in seeds[1:])
+    of_two = [row for row, rule in OURS.items() if rule.experts == "target"]
+    yield from ((row, *draw) for row in of_two for draw in rest)
+    yield from ((row, *draw) for draw in rest for row in OURS if row not in of_two)
 
 
-def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> dict[str, float]:
-    """Weights of one cell."""
+def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> Chosen:
+    """One cell."""
+    targets = study.setting.targets
     if row == LM_TWO:
-        return {"base": 0.5, target: 0.5}
+        return Chosen({"base": 0.5, target: 0.5}, 0, 0.0, 0.0)
     if row == LM_ALL:
-        return lm_cocktail(study, examples)
-    peers = [name for name in TARGETS if name != target]
-    unlabelled = row.removesuffix(LABELLED)
-    experts = {TWO: [target], ALL: list(TARGETS), WITHOUT: peers}[unlabelled]
-    tasks = () if row == unlabelled else tuple(study.guard_task(name) for name in peers)
-    return guarded(study, experts, examples, Guard(tasks=tasks))
+        weights, *took = timed(lambda: lm_cocktail(study, examples))
+        return Chosen(weights, 1 + len(targets), *took)
+    peers = [name for name in targets if name != target]
+    rule = OURS[row]
+    experts = {"target": [target], "all": list(targets), "peers": peers}[rule.experts]
+    tasks = tuple(guard_task(study, name) for name in peers) if rule.labels else ()
+    return guarded(study, experts, examples, Guard(tasks=tasks), rule.method)
 
 
 def guarded(
-    study: Study, experts: Sequence[str], examples: Sequence[Example], guard: Guard
-) -> dict[str, float]:
-    """Front's pick for two models and frank_wolfe's for pools, from the surrogate alone."""
+    study: Study, experts: Sequence[str], examples: Sequence[Example], guard: Guard, method: str
+) -> Chosen:
+    """What `front` picks of two models and `frank_wolfe` of more, not yet confirmed by a true merge."""
     sources = study.sources(*experts)
-    strategy = (Front if len(sources) <= SMALL_POOL else FrankWolfe)(examples="drawn", guard=guard)
-    survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
+    strategy = (Front if len(experts) == 1 else FrankWolfe)(examples="drawn", guard=guard)
+    evidence = Evidence(sources, examples, study.trials(sources), method=MethodChoice(method))
     judged = sum(len(ground.queries) for ground in guard.grounds())
-    weights = strategy.pick(survey.judge((np.arange(len(examples)), np.arange(judged))))
-    return {source.name: round(float(weight), 4) for source, weight in zip(sources, weights, strict=True)}
+    rows = np.arange(len(examples)), np.arange(judged)
+
+    def pick() -> tuple[NDArray[np.float64], int]:
+        survey = Survey(strategy, evidence)
+        return strategy.pick(survey.judge(rows)), survey.landscape.encodes
+
+    if not evidence.method.keeps_sources:
+        Survey(strategy, evidence)  # what is not encoded yet is not to be timed
+    (weights, encodes), *took = timed(pick)
+    return Chosen(named([source.name for source in sources], weights), encodes, *took, method)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What some work gives, its seconds and its CPU seconds."""
+    began, cpu = time.perf_counter(), time.process_time()
+    found = work()
+    return found, round(time.perf_counter() - began, 1), round(time.process_time() - cpu, 1)
 
 
 def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
@@ -93,7 +159,7 @@ def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
     import LM_Cocktail.utils as reference
     from transformers import AutoModel, AutoTokenizer
 
-    folders = {source.name: str(source.checkpoint.folder) for source in study.sources(*TARGETS)}
+    folders = {source.name: str(source.checkpoint.folder) for source in study.sources(*study.setting.targets)}
     rows = [{"query": each.query, "pos": list(each.pos), "neg": list(each.neg)} for each in examples]
     random.seed(0)
     weights = reference.compute_weights(
@@ -111,8 +177,8 @@ def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
 def read_choices(study: Study) -> list[dict[str, Any]]:
     """The cells that are there for every target: target, row, number of examples, seed and weights."""
     found = []
-    for row, number, seed in cells():
-        paths = {name: study.work / "choices" / name / f"{row}.{number}.{seed}.json" for name in TARGETS}
+    for row, number, seed in cells(study):
+        paths = {name: choice_file(study, name, row, number, seed) for name in study.setting.targets}
         if not all(path.exists() for path in paths.values()):
             continue
         for target, path in paths.items():
@@ -121,6 +187,7 @@ def read_choices(study: Study) -> list[dict[str, Any]]:
     return found
 
 
-def key_of(weights: dict[str, float]) -> str:
-    """A file name for a mixture."""
-    return "-".join(f"{name}{weight:g}" for name, weight in weights.items() if weight)
+def key_of(choice: dict[str, Any]) -> str:
+    """A file name for a choice's mixture."""
+    counting = "-".join(f"{name}{weight:g}" for name, weight in choice["weights"].items() if weight)
+    return counting if choice["method"] == "linear" else f"{choice['method']}-{counting}"

@@ -19,27 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-TARGETS = ("scifact", "nfcorpus", "medquad", "nl2bash", "tatqa", "policyqa", "squad-sent", "torch")
-OTHERS = ("xquad-en", "legalsum", "nq-utd")
+    from setting import Size
+
+HARVESTED = ("torch", "scipy", "sklearn", "numpy", "transformers")  # docstrings of what is installed
 HELD_OUT = 0.25  # of the training queries: examples are drawn from these
 MOST_PAIRS = 6000
 PAIRS_PER_QUERY = 3
 MOST_RELEVANT = 15  # of a test query: some of nfcorpus have hundreds, and would fill the corpus alone
 CHARACTERS = 700  # of a text: the study encodes at most 128 tokens
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much of a test collection is kept.
-
-    Attributes:
-        queries: Test queries at most.
-        documents: Documents at most, the relevant ones of these queries first.
-    """
-
-    queries: int
-    documents: int
 
 
 @dataclass(frozen=True)
@@ -52,12 +40,12 @@ class Pair:
 
 
 def collection_folder(name: str, data: Path, work: Path) -> Path:
-    """Where a collection lies; torch's docstrings are harvested on first use."""
-    if name != "torch":
+    """Where a collection lies; docstrings are harvested on first use."""
+    if name not in HARVESTED:
         return data / name
-    folder = work / "torch"
+    folder = work / name
     if not folder.exists():
-        write_beir(folder, harvest_library("torch", characters=CHARACTERS))
+        write_beir(folder, harvest_library(name, characters=CHARACTERS))
     return folder
 
 
@@ -67,23 +55,22 @@ def draw(*words: object) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def write_test(name: str, size: Size, data: Path, work: Path) -> Path:
-    """The cut-down test set as a BEIR folder."""
-    folder = work / "tests" / f"{name}-{size.queries}-{size.documents}" / name
-    if (folder / "qrels" / "test.tsv").exists():
+def write_cut(name: str, split: str, size: Size, data: Path, work: Path) -> Path:
+    """A cut-down split as a BEIR folder."""
+    folder = work / f"{split}s" / f"{name}-{size.skipped}-{size.queries}-{size.documents}" / name
+    if folder.exists():
         return folder
-    full = read_collection(collection_folder(name, data, work), "test")
-    queries = sorted(full.queries, key=lambda row: draw("test query", name, row["id"]))
+    full = read_collection(collection_folder(name, data, work), split)
+    queries = [query for query in full.queries if len(full.qrels[query["id"]]) <= MOST_RELEVANT]
+    queries.sort(key=lambda row: draw("test query", name, row["id"]))
+    queries = (queries[size.skipped :] + queries[: size.skipped])[: size.queries]
     kept: list[dict[str, str]] = []
     documents: set[str] = set()
     for query in queries:
-        if len(kept) == size.queries:
-            break
         relevant = set(full.qrels[query["id"]])
-        if len(relevant) > MOST_RELEVANT or (kept and len(documents | relevant) > size.documents):
-            continue
-        kept.append(query)
-        documents |= relevant
+        if not kept or len(documents | relevant) <= size.documents:
+            kept.append(query)
+            documents |= relevant
     filling = sorted(
         (row["id"] for row in full.corpus if row["id"] not in documents),
         key=lambda identity: draw("test document", name, identity),
@@ -91,7 +78,7 @@ def write_test(name: str, size: Size, data: Path, work: Path) -> Path:
     documents.update(filling[: max(0, size.documents - len(documents))])
     write_task(
         folder,
-        "test",
+        split,
         [
             {"_id": row["id"], "title": row["title"], "text": row["text"][:CHARACTERS]}
             for row in full.corpus

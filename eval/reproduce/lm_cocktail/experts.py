@@ -7,36 +7,30 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from domains import OTHERS, TARGETS, tested_queries, training_rows
-
 from embedmerge.atomic import write_json
-from embedmerge.tuning import Tuning, tune
+from embedmerge.tuning import tune
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As hot as in the trial that lost eight points elsewhere (150 steps at 4e-4), and a little shorter.
-TUNING = Tuning(steps=120, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0)
+    from study import Study
 
 
-def tune_experts(base: Path, data: Path, work: Path) -> dict[str, Path]:
+def tune_experts(study: Study) -> dict[str, Path]:
     """Folders of all experts by domain; those that are there are not tuned again."""
-    folders = {name: work / "experts" / name for name in TARGETS}
-    if all(folder.exists() for folder in folders.values()):
-        return folders
-    tested = tested_queries((*TARGETS, *OTHERS), data, work)
+    folders = {name: study.work / "experts" / name for name in study.setting.targets}
     for name, folder in folders.items():
         if folder.exists():
             continue
-        pairs, _, _ = training_rows(name, data, work, tested)
+        pairs, _, _ = study.training_rows(name)
         began, cpu = time.perf_counter(), time.process_time()
-        tune(base, [(pair.query, pair.document) for pair in pairs], folder, TUNING)
+        tune(study.base, [(pair.query, pair.document) for pair in pairs], folder, study.setting.tuning)
         record = {
             "pairs": len(pairs),
-            "tuning": asdict(TUNING),
+            "tuning": asdict(study.setting.tuning),
             "seconds": round(time.perf_counter() - began),
             "cpu_s": round(time.process_time() - cpu),
         }
-        write_json(work / "experts" / f"{name}.json", record)
+        write_json(study.work / "experts" / f"{name}.json", record)
         print(name, json.dumps(record), flush=True)
     return folders

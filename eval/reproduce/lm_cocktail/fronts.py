@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from domains import TARGETS
 
 from embedmerge.api import merge
 from embedmerge.atomic import write_json
@@ -17,18 +16,20 @@ from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
 
 if TYPE_CHECKING:
+    from outcomes import Scores
     from study import Study
 
+LINEAR = "linear"
 SCALES = np.round(np.linspace(0, 1.5, 61), 3)
 
 
 def swept(study: Study) -> list[str]:
     """Methods that take all experts at once and need no text."""
-    del study
+    experts = len(study.setting.targets)
     return [
         name
         for name, spec in methods().items()
-        if spec.statistics is None and (spec.experts[1] or len(TARGETS)) >= len(TARGETS)
+        if spec.statistics is None and (spec.experts[1] or experts) >= experts
     ]
 
 
@@ -45,8 +46,9 @@ def front_of(study: Study, method: str) -> dict[str, Any]:
     """Scores over the scale, shape (scales, sets)."""
     folder = study.work / "merged" / method
     if not folder.exists():
-        specs = [source.spec for source in study.sources(*TARGETS)]
-        merge(specs, [0.0] + [1 / len(TARGETS)] * len(TARGETS), folder, method=method)
+        experts = study.setting.targets
+        specs = [source.spec for source in study.sources(*experts)]
+        merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
     base = SourceSpec("base", str(study.base), "base")
     sources, _ = open_sources([base, SourceSpec(method, str(folder), "peer")])
     tests = study.tests()
@@ -58,6 +60,40 @@ def front_of(study: Study, method: str) -> dict[str, Any]:
     landscape.bend()
     quality = landscape.quality(np.column_stack([1 - SCALES, SCALES]))
     return {"scales": SCALES.tolist(), "sets": list(tests), "scores": quality.target.by_ground.T.tolist()}
+
+
+def front_table(study: Study, scores: Scores) -> str:
+    """How far each method's line is ahead of the linear one, best first."""
+    lines = [
+        "| method | target ahead of linear where others are not below the base, mean | worst | best |",
+        "|---|---|---|---|",
+    ]
+    for method, leads in ahead_of_linear(read_fronts(study), scores):
+        lines.append(f"| {method} | {np.mean(leads):+.2f} | {min(leads):+.2f} | {max(leads):+.2f} |")
+    return "\n".join(lines)
+
+
+def ahead_of_linear(found: dict[str, dict[str, Any]], scores: Scores) -> list[tuple[str, list[float]]]:
+    """By how much each method's line is ahead of the linear one, best mean first.
+
+    Returns:
+        Method, and for each target the points by which the best of its mixtures that lose nothing on the
+        others is ahead of the best such linear mixture.
+    """
+    if LINEAR not in found:
+        return []
+    best = {
+        method: np.array([_best(scores, target, front) for target in scores.targets])
+        for method, front in found.items()
+    }
+    leads = {method: (own - best[LINEAR]).tolist() for method, own in best.items() if method != LINEAR}
+    return sorted(leads.items(), key=lambda item: -float(np.mean(item[1])))
+
+
+def _best(scores: Scores, target: str, front: dict[str, Any]) -> float:
+    """The best target score on a line where the others are no worse than the base's."""
+    points = [scores.outcome(target, np.array(each)) for each in front["scores"]]
+    return max(point.target for point in points if point.forgetting >= -1e-9)
 
 
 def read_fronts(study: Study) -> dict[str, dict[str, Any]]:

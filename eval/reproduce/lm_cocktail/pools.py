@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-from domains import CHARACTERS, draw, training_rows, write_task
+from domains import CHARACTERS, draw, write_task
 
 from embedmerge.weighting.examples import Example, load_examples
 from embedmerge.weighting.pool import first_ranks
@@ -15,23 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from study import Study
+
     from embedmerge.retrieval.encoder import Encoder
 
-ROWS = 160
 NEGATIVES = 7
 GUARD_DOCUMENTS = 500
 MINED_FROM = 1500  # documents of the train split that negatives are mined from
-SIZES = (5, 20, 100)
-SEEDS = (0, 1, 2, 3, 4)
 
 
-def write_pool(name: str, encoder: Encoder, data: Path, work: Path, tested: set[str]) -> Path:
+def write_pool(study: Study, name: str, encoder: Encoder) -> Path:
     """Held-out rows of a domain, each with the seven wrong documents that the base ranks highest."""
-    path = work / "pools" / f"{name}.jsonl"
+    path = pool_file(study, name)
     if path.exists():
         return path
-    _, held, train = training_rows(name, data, work, tested)
-    held = held[:ROWS]
+    _, held, train = study.training_rows(name)
+    held = held[: study.setting.rows]
     texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
     right = [{texts[document] for document in train.qrels[pair.query_id]} for pair in held]
     others = sorted(texts, key=lambda identity: draw("mined", name, identity))[:MINED_FROM]
@@ -55,23 +54,28 @@ def drawn(examples: Sequence[Example], number: int, seed: int) -> list[Example]:
     return [examples[row] for row in sorted(rows.tolist())]
 
 
-def read_pool(name: str, work: Path) -> list[Example]:
+def read_pool(study: Study, name: str) -> list[Example]:
     """The rows that `write_pool` wrote."""
-    return load_examples(work / "pools" / f"{name}.jsonl")
+    return load_examples(pool_file(study, name))
 
 
-def guard_task(name: str, data: Path, work: Path, tested: set[str]) -> str:
+def pool_file(study: Study, name: str) -> Path:
+    """Where a domain's held-out rows lie."""
+    return study.work / "pools" / f"{name}.jsonl"
+
+
+def guard_task(study: Study, name: str) -> str:
     """The same queries as a labelled task for a guard: a BEIR folder and its split.
 
     Its other documents are drawn, not mined: a task of what the base ranks highest by mistake is one that any
     other model does better on.
     """
-    folder = work / "guards" / name
+    folder = study.work / "guards" / name
     if not folder.exists():
-        _, held, train = training_rows(name, data, work, tested)
+        _, held, train = study.training_rows(name)
         texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
         identity_of = {text: identity for identity, text in texts.items()}
-        held = held[:ROWS]
+        held = held[: study.setting.rows]
         relevant = {pair.query_id: identity_of[pair.document] for pair in held}
         drawn_others = sorted(texts, key=lambda identity: draw("guard", name, identity))
         kept = list(dict.fromkeys([*relevant.values(), *drawn_others]))[:GUARD_DOCUMENTS]

@@ -2,7 +2,7 @@
 
     python eval/reproduce/lm_cocktail/study.py STAGE --work FOLDER --data-dir FOLDER
 
-Stages, each resumable: tune, encode, calibrate, choose, encode-tests, test,
+Stages, each resumable: tune, encode, calibrate, choose, encode-tests, test, truth,
 fronts, tables; `all` runs them in turn.
 """
 
@@ -17,31 +17,32 @@ from typing import TYPE_CHECKING
 import torch
 from calibrate import calibrate
 from choose import choose
-from domains import OTHERS, TARGETS, Size, tested_queries, write_test
+from domains import Pair, tested_queries, training_rows, write_cut
 from experts import tune_experts
 from fronts import fronts
 from memory import RememberingTrials
 from pools import guard_task, read_pool, write_pool
+from setting import REPORTED, SMALL, Setting
 from tables import tables
-from testing import test
+from testing import test, truth
 
 from embedmerge.demo.assets import embedded_base
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.cache import EmbeddingCache
-from embedmerge.retrieval.collection import read_collection
+from embedmerge.retrieval.collection import Collection, read_collection
 from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.pool import Pool
+from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from embedmerge.sources import Source
 
 SETTINGS = EncodingSettings(precision="auto", max_seq_length=128)
-FULL, SMALL = Size(queries=120, documents=500), Size(queries=40, documents=200)
 
 
 class Study:
@@ -49,19 +50,19 @@ class Study:
 
     Args:
         work: Scratch folder; what is finished stays there.
-        data: Folder of the collections.
-        size: Of the test sets.
+        data: Folder of the collections; not needed where all are harvested.
+        setting: What the study is about.
     """
 
-    def __init__(self, work: Path, data: Path, size: Size) -> None:
-        self.work = work
-        self.data = data
-        self.size = size
+    def __init__(self, work: Path, data: Path | None, setting: Setting = REPORTED) -> None:
+        self.work = work / setting.name
+        self.data = data or self.work
+        self.setting = setting
         self.base = embedded_base()
 
     def sources(self, *experts: str, target: str | None = None) -> list[Source]:
         """Base and experts, opened."""
-        folders = tune_experts(self.base, self.data, self.work)
+        folders = tune_experts(self)
         specs = [SourceSpec("base", str(self.base), "base")] + [
             SourceSpec(name, str(folders[name]), "target" if name == target else "peer") for name in experts
         ]
@@ -75,53 +76,68 @@ class Study:
     def write_pools(self) -> None:
         """Mine the examples' negatives."""
         base = self.trials(self.sources()).of_source(self.sources()[0])
-        for name in TARGETS:
-            write_pool(name, base, self.data, self.work, self.tested)
+        for name in self.setting.targets:
+            write_pool(self, name, base)
 
     @cached_property
     def tested(self) -> set[str]:
         """Queries of the test splits, which nothing is tuned or chosen on."""
-        return tested_queries((*TARGETS, *OTHERS), self.data, self.work)
+        return tested_queries(self.setting.collections, self.data, self.work)
 
-    def guard_task(self, name: str) -> str:
-        """A domain's held-out rows as a task for a guard."""
-        return guard_task(name, self.data, self.work, self.tested)
+    def training_rows(self, name: str) -> tuple[list[Pair], list[Pair], Collection]:
+        """As `domains.training_rows`."""
+        return training_rows(name, self.data, self.work, self.tested)
 
-    def remember(self, texts: Sequence[str]) -> None:
-        """Encode texts with base, experts and the midpoint of each expert with the base."""
-        trials = self.trials(self.sources(*TARGETS))
-        for number, encode in enumerate(self._models(trials), 1):
+    def remember(self, texts: Sequence[str], method: str = "linear") -> None:
+        """Encode texts with base, experts and the midpoint of each expert with the base, by a method."""
+        trials = self.trials(self.sources(*self.setting.targets))
+        for number, encode in enumerate(self._models(trials, method), 1):
             encode(texts)
-            print(f"encoded {len(texts)} texts with model {number} of {1 + 2 * len(TARGETS)}", flush=True)
+            models = 1 + 2 * len(self.setting.targets)
+            print(f"{method}: encoded {len(texts)} texts with model {number} of {models}", flush=True)
 
     @staticmethod
-    def _models(trials: RememberingTrials) -> Iterator:
-        for source in trials.sources:
+    def _models(trials: RememberingTrials, method: str) -> Iterator:
+        keeps = MethodChoice(method).keeps_sources
+        for source in trials.sources if keeps else trials.sources[:1]:
             yield trials.of_source(source).pooled
         names = [source.name for source in trials.sources]
         for name in names[1:]:
-            weights = dict.fromkeys(names, 0.0) | {"base": 0.5, name: 0.5}
-            with trials.of_mixture(Mixture(Coefficients(weights), dtype="float32")) as encoder:
-                yield encoder.pooled
+            for share in (0.5,) if keeps else (0.5, 1.0):
+                weights = dict.fromkeys(names, 0.0) | {"base": 1 - share, name: share}
+                with trials.of_mixture(Mixture(Coefficients(weights), method, dtype="float32")) as encoder:
+                    yield encoder.pooled
 
     def pool_texts(self) -> list[str]:
         """Every text that weights may be chosen on."""
-        examples = [example for name in TARGETS for example in read_pool(name, self.work)]
+        targets = self.setting.targets
+        examples = [example for name in targets for example in read_pool(self, name)]
         texts = [text for example in examples for text in (example.query, *example.pos, *example.neg)]
         guard = [text for ground in Guard().grounds() for text in ground.queries]
-        labelled = [ground for name in TARGETS for ground in Guard(tasks=(self.guard_task(name),)).grounds()]
+        labelled = [ground for name in targets for ground in Guard(tasks=(guard_task(self, name),)).grounds()]
         texts += [text for ground in labelled for text in (*ground.queries, *ground.passages)]
-        return list(dict.fromkeys([*guard, *texts]))
+        return list(dict.fromkeys([*guard, *texts, *texts_of(self.strangers().values())]))
 
     def test_texts(self) -> list[str]:
         """Every text of the test sets."""
-        texts = [text for pool in self.tests().values() for text in (*pool.queries, *pool.passages)]
-        return list(dict.fromkeys(texts))
+        return list(dict.fromkeys(texts_of(self.tests().values())))
 
     def tests(self) -> dict[str, Pool]:
         """The cut-down test sets."""
-        folders = {name: write_test(name, self.size, self.data, self.work) for name in (*TARGETS, *OTHERS)}
-        return {name: Pool.of_collection(read_collection(folder, "test")) for name, folder in folders.items()}
+        return {name: self._cut(name, "test") for name in self.setting.collections}
+
+    def strangers(self) -> dict[str, Pool]:
+        """Cut-down splits of collections that nothing is reported on."""
+        return {name: self._cut(name, split) for name, split in self.setting.strangers.items()}
+
+    def _cut(self, name: str, split: str) -> Pool:
+        folder = write_cut(name, split, self.setting.tests, self.data, self.work)
+        return Pool.of_collection(read_collection(folder, split))
+
+
+def texts_of(pools: Iterable[Pool]) -> list[str]:
+    """Queries and passages."""
+    return [text for pool in pools for text in (*pool.queries, *pool.passages)]
 
 
 def main() -> None:
@@ -132,10 +148,10 @@ def main() -> None:
     parser.add_argument("stage", choices=[*STAGES, "all"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EMBEDMERGE_DATA"))
-    parser.add_argument("--small", action="store_true", help="tiny test sets, to check that it all runs")
+    parser.add_argument("--small", action="store_true", help="three harvested domains in ten minutes")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    study = Study(options.work, options.data_dir, SMALL if options.small else FULL)
+    study = Study(options.work, options.data_dir, SMALL if options.small else REPORTED)
     for name in STAGES if options.stage == "all" else [options.stage]:
         STAGES[name](study)
 
@@ -152,12 +168,13 @@ def encode_tests(study: Study) -> None:
 
 
 STAGES = {
-    "tune": lambda study: tune_experts(study.base, study.data, study.work),
+    "tune": tune_experts,
     "encode": encode,
     "calibrate": calibrate,
     "choose": choose,
     "encode-tests": encode_tests,
     "test": test,
+    "truth": truth,
     "fronts": fronts,
     "tables": tables,
 }

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from choose import key_of, read_choices
-from domains import TARGETS
+from choose import FEW, LM_ALL, key_of, read_choices
 
 from embedmerge.atomic import write_json
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
+from embedmerge.weighting.strategy import MethodChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from study import Study
@@ -22,16 +23,28 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
 
 
-class Tests:
-    """All test sets under all mixtures of the base and the eight experts."""
+SHARES = np.round(np.linspace(0, 1, 41), 3)  # of the fine-tune, on the line from the base
+# Rows whose first draw is merged and encoded. Half and half is a midpoint, and exact as it is.
+TRUE_ROWS = (
+    "embedmerge, 2 models, iso_linear",
+    "embedmerge, all, guard with labels",
+    LM_ALL,
+    "embedmerge, 2 models",
+    "embedmerge, all",
+)
 
-    def __init__(self, study: Study) -> None:
-        study.remember(study.test_texts())
-        sources = study.sources(*TARGETS)
+
+class Tests:
+    """All test sets under all mixtures of the base and the experts, merged in one way."""
+
+    def __init__(self, study: Study, method: str) -> None:
+        study.remember(study.test_texts(), method)
+        sources = study.sources(*study.setting.targets)
         self.names = [source.name for source in sources]
-        self.sets = list(study.tests())
         grounds = [Retrieval(name, pool) for name, pool in study.tests().items()]
-        self.landscape = Landscape(study.trials(sources), grounds, Guard(most=8).grounds())
+        self.landscape = Landscape(
+            study.trials(sources), grounds, Guard(most=8).grounds(), MethodChoice(method)
+        )
         self.landscape.bend([edge for edge in self.landscape.mesh.edges if 0 in edge])
 
     def scores(self, weights: Sequence[dict[str, float]]) -> Float64:
@@ -44,26 +57,56 @@ class Tests:
         embedded = self.landscape.merged(self.vector(weights))
         return self.landscape.judged(embedded).target.by_ground[:, 0]
 
+    def line(self, target: str) -> list[list[float]]:
+        """Scores from the base to an expert, shape (shares, sets)."""
+        return self.scores([{"base": 1 - share, target: share} for share in SHARES.tolist()]).tolist()
+
     def vector(self, weights: dict[str, float]) -> Float64:
-        """Weights of all nine sources."""
+        """Weights of all sources."""
         return np.array([weights.get(name, 0.0) for name in self.names])
 
 
 def test(study: Study) -> None:
-    """Score every choice, and base and experts; truth for the first draw of twenty."""
-    tests = Tests(study)
+    """Score base, experts, the lines between them, and every choice."""
     choices = read_choices(study)
-    alone = {
-        name: scores.tolist()
-        for name, scores in zip(tests.names, tests.scores([{n: 1.0} for n in tests.names]), strict=True)
-    }
-    for choice, scores in zip(choices, tests.scores([choice["weights"] for choice in choices]), strict=True):
-        choice["scores"] = scores.tolist()
-    record: dict[str, Any] = {"sets": tests.sets, "alone": alone, "choices": choices}
+    record: dict[str, Any] = {"sets": list(study.tests()), "lines": {}, "choices": choices}
+    for method in methods_of(choices):
+        tests = Tests(study, method)
+        if method == "linear":
+            alone = tests.scores([{name: 1.0} for name in tests.names])
+            record["alone"] = dict(zip(tests.names, alone.tolist(), strict=True))
+        record["lines"][method] = {target: tests.line(target) for target in study.setting.targets}
+        own = [choice for choice in choices if choice["method"] == method]
+        for choice, scores in zip(own, tests.scores([each["weights"] for each in own]), strict=True):
+            choice["scores"] = scores.tolist()
     write_json(study.work / "scores.json", record)
-    for choice in choices:
-        if choice["seed"] == 0 and choice["examples"] in (0, 5, 20):
-            path = study.work / "true" / f"{key_of(choice['weights'])}.json"
-            if not path.exists():
-                write_json(path, {"scores": tests.true_scores(choice["weights"]).tolist()})
-                print(choice["target"], choice["row"], choice["examples"], flush=True)
+
+
+def truth(study: Study) -> None:
+    """Merge and encode the first draw of some rows."""
+    first = [choice for choice in read_choices(study) if is_first(study, choice)]
+    for row in TRUE_ROWS:
+        missing = [
+            choice for choice in first if choice["row"] == row and not true_file(study, choice).exists()
+        ]
+        tests = {method: Tests(study, method) for method in methods_of(missing)}
+        for choice in missing:
+            scores = tests[choice["method"]].true_scores(choice["weights"])
+            write_json(true_file(study, choice), {"scores": scores.tolist()})
+            print(choice["target"], choice["row"], flush=True)
+
+
+def methods_of(choices: Sequence[dict[str, Any]]) -> list[str]:
+    """How the choices' sources are merged."""
+    return list(dict.fromkeys(choice["method"] for choice in choices))
+
+
+def true_file(study: Study, choice: dict[str, Any]) -> Path:
+    """Where the true scores of a choice lie."""
+    return study.work / "true" / f"{key_of(choice)}.json"
+
+
+def is_first(study: Study, choice: dict[str, Any]) -> bool:
+    """Whether it is of the draw that targets are compared by."""
+    number = FEW if choice["row"] == LM_ALL else study.setting.sizes[0]
+    return choice["seed"] == study.setting.seeds[0] and choice["examples"] == number
