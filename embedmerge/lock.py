@@ -47,6 +47,7 @@ def lock(
         "libraries": library_versions(),
         "recipe": content,
         "bf16": settings.bf16,
+        **({"runtime": settings.runtime} if settings.runtime else {}),
         "sources": [
             {
                 "name": source.name,

@@ -16,7 +16,7 @@ from embedmerge.evaluation.suites import Sides, Suite, bundled_suites
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES
-from embedmerge.retrieval.encoder import EncodingSettings, Precision
+from embedmerge.retrieval.encoder import Backend, EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
 from embedmerge.statistics.text import require_fitting
 from embedmerge.weighting.registry import STRATEGIES, Weighting
@@ -125,12 +125,14 @@ class Encoding(_Part):
         max_seq_length: Tokens after which text is cut; None for each model's own.
         device: Torch device; None for sentence-transformers' choice.
         trust_remote_code: Whether code that comes with a model may run.
+        backend: `torch`; `onnx` or `openvino` for evaluation, where collections are large.
     """
 
     precision: Precision = "fp32"
     max_seq_length: int | None = Field(default=None, gt=0)
     device: str | None = None
     trust_remote_code: bool = False
+    backend: Backend = "torch"
 
     def settings(self) -> EncodingSettings:
         """As the encoder takes it."""

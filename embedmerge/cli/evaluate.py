@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import DataDir, Json, MaxLength, Precision
+from embedmerge.cli.options import Backend, DataDir, Json, MaxLength, Precision
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def command(
     runs: Annotated[bool, typer.Option("--runs", help="Keep TREC run files too; with -o.")] = False,
     precision: Precision = "fp32",
     max_seq_length: MaxLength = None,
+    backend: Backend = "torch",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -60,7 +61,7 @@ def command(
             {"target": target_task, "general": task},
             suite=suite,
             languages=language,
-            settings=encoding(precision, max_seq_length),
+            settings=encoding(precision, max_seq_length, backend),
             store=output,
             runs=runs,
             data_dir=data_dir,

@@ -37,6 +37,13 @@ TestData = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: bf16 where it is native.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        help="torch, or onnx or openvino, for which each model is converted first: pays on large corpora.",
+    ),
+]
 MaxLength = Annotated[
     int | None, typer.Option("--max-seq-length", help="Cut texts after so many tokens.", min=1)
 ]
@@ -73,14 +80,20 @@ def named_sources(
     return specs
 
 
-def encoding(precision: str, max_seq_length: int | None = None) -> Any:
+def encoding(precision: str, max_seq_length: int | None = None, backend: str = "torch") -> Any:
     """Encoding settings from options.
 
     Raises:
-        EmbedmergeError: No such precision.
+        EmbedmergeError: No such precision or backend, or a library of it is missing.
     """
     from embedmerge.retrieval.encoder import EncodingSettings
 
     if precision not in ("auto", "fp32", "bf16"):
         raise EmbedmergeError(f"--precision {precision}: must be auto, fp32 or bf16")
-    return EncodingSettings(precision=precision, max_seq_length=max_seq_length)  # type: ignore[arg-type]
+    if backend != "torch":
+        from embedmerge.retrieval.runtimes.running import BACKENDS, require_installed
+
+        if backend not in BACKENDS:
+            raise EmbedmergeError(f"--backend {backend}: must be torch, {' or '.join(BACKENDS)}")
+        require_installed(backend)
+    return EncodingSettings(precision=precision, max_seq_length=max_seq_length, backend=backend)  # type: ignore[arg-type]

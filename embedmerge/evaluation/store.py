@@ -99,7 +99,7 @@ class ScoreStore:
         content = {
             "model": encoder.model.sha256,
             "prompts": [encoder.model.prompts, task.prompts],
-            "settings": [encoder.bf16, encoder.settings.max_seq_length],
+            "settings": [encoder.bf16, encoder.settings.max_seq_length, *encoder.settings.runtime.items()],
             "task": [task.name, task.split, task.content],
             "mteb": version("mteb"),
         }

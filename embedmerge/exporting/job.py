@@ -121,9 +121,9 @@ def _write(
 ) -> Fidelity:
     """Write below `folder` what belongs below the model's, and compare."""
     from embedmerge.exporting.fidelity import Fidelity, calibration_batches
-    from embedmerge.exporting.graph import write_graph
     from embedmerge.exporting.served import ServedEncoder
     from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.runtimes.graph import write_graph
 
     def step(label: str, done: int) -> None:
         if progress:
@@ -135,7 +135,7 @@ def _write(
         parent.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(model)
     step("exporting", 0)
-    write_graph(model.folder / transformer, graph)
+    write_graph(*_transformer(model.folder / transformer), graph)
     step("exporting", 1)
     if not target.is_graph:
         target.write(graph, path, calibration_batches(encoder) if target.calibrates else ())
@@ -144,6 +144,15 @@ def _write(
     step("exporting", 3)
     fidelity.require(target.precision)
     return fidelity
+
+
+def _transformer(folder: Path) -> tuple[Any, Any]:
+    """The transformer and its tokenizer."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _add(written: Path, folder: Path) -> None:

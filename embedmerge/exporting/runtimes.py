@@ -1,29 +1,20 @@
-"""Runtimes other than torch: where sentence-transformers looks for their files, writing and running them."""
+"""Files for runtimes other than torch: where sentence-transformers looks for them, and writing them."""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from embedmerge.errors import EmbedmergeError, nearest
+from embedmerge.retrieval.runtimes.running import BACKENDS, onnx_run, openvino_run, require_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from embedmerge.retrieval.runtimes.running import Features, Run
 
-    Features = Mapping[str, NDArray[np.int64]]
-    Run = Callable[[Features], NDArray[np.float32]]
-
-Backend = Literal["onnx", "openvino"]
-BACKENDS: dict[str, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
-}
 PRECISIONS = ("fp32", "int8")
 # Of ONNX in int8: whether weights are signed. On AVX2 the product of signed weights and unsigned activations
 # saturates at 16 bits, so both are unsigned there.
@@ -59,11 +50,7 @@ class Target:
                 raise EmbedmergeError(f"--{option} {value}: there is none; {nearest(value, known)}")
         if self.processor and (self.backend, self.precision) != ("onnx", "int8"):
             raise EmbedmergeError("--cpu: says nothing but with --backend onnx --precision int8")
-        wanted = (*BACKENDS[self.backend], *(("nncf",) if self.calibrates else ()))
-        missing = [name for name in wanted if find_spec(name) is None]
-        if missing:
-            msg = f"--backend {self.backend}: {missing[0]} is not installed"
-            raise EmbedmergeError(f"{msg}; pip install 'embedmerge[{self.backend}]'")
+        require_installed(self.backend, *(("nncf",) if self.calibrates else ()))
 
     @property
     def cpu(self) -> str:
@@ -116,7 +103,7 @@ class Target:
         from embedmerge.retrieval.forward import thread_count
 
         number = thread_count(threads)
-        return _onnx_run(path, number) if self.backend == "onnx" else _openvino_run(path, number, settings)
+        return onnx_run(path, number) if self.backend == "onnx" else openvino_run(path, number, settings)
 
 
 def _quantise_onnx(graph: Path, path: Path, *, signed: bool) -> None:
@@ -125,23 +112,6 @@ def _quantise_onnx(graph: Path, path: Path, *, signed: bool) -> None:
 
     kind = QuantType.QInt8 if signed else QuantType.QUInt8
     quantize_dynamic(graph, path, weight_type=kind, per_channel=True, extra_options={"WeightSymmetric": True})
-
-
-def _onnx_run(path: Path, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Threads that wait for work by spinning take a core from whatever else runs here.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
-
-    def run(features: Features) -> NDArray[np.float32]:
-        hidden: NDArray[np.float32] = session.run(None, {name: features[name] for name in names})[0]
-        return hidden
-
-    return run
 
 
 def _write_openvino(graph: Path, path: Path, samples: Sequence[Features] | None) -> None:
@@ -159,18 +129,3 @@ def _write_openvino(graph: Path, path: Path, samples: Sequence[Features] | None)
             subset_size=len(samples),
         )
     openvino.save_model(model, path, compress_to_fp16=False)
-
-
-def _openvino_run(path: Path, threads: int, settings: dict[str, str]) -> Run:
-    import openvino
-
-    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, **settings}
-    compiled = openvino.Core().compile_model(path, "CPU", hints)
-    names = [each.any_name for each in compiled.inputs]
-
-    def run(features: Features) -> NDArray[np.float32]:
-        found = compiled({name: features[name] for name in names})
-        hidden: NDArray[np.float32] = found[0]
-        return hidden
-
-    return run

@@ -6,19 +6,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from embedmerge.exporting.graph import HIDDEN
 from embedmerge.retrieval.encoder import Encoder, EncodingSettings
 from embedmerge.retrieval.loading import Modules
+from embedmerge.retrieval.runtimes.serving import serve
 
 if TYPE_CHECKING:
-    from embedmerge.exporting.runtimes import Run
     from embedmerge.retrieval.encoder import EncoderModel
+    from embedmerge.retrieval.runtimes.running import Run
 
 
 class ServedEncoder(Encoder):
-    """An encoder whose hidden states another runtime computes; it keeps no cache.
+    """An encoder whose hidden states an exported file gives; it keeps no cache.
 
     Args:
         model: The model that was exported.
@@ -42,18 +40,5 @@ class _ServedModules(Modules):
     @cached_property
     def whole(self) -> Any:
         loaded = super().whole
-        loaded[0].model = _Runtime(self._run, loaded[0].model.config)
+        serve(loaded, self._run)
         return loaded
-
-
-class _Runtime(torch.nn.Module):  # type: ignore[misc]
-    """What sentence-transformers' transformer module calls."""
-
-    def __init__(self, run: Run, config: Any) -> None:
-        super().__init__()
-        self.run = run
-        self.config = config
-
-    def forward(self, **features: Any) -> dict[str, torch.Tensor]:
-        arrays = {name: ids.numpy() for name, ids in features.items() if isinstance(ids, torch.Tensor)}
-        return {HIDDEN: torch.from_numpy(self.run(arrays))}

@@ -16,7 +16,7 @@ from embedmerge.retrieval.batching import rows_by_length, tokenised_batches
 from embedmerge.retrieval.cache import EmbeddingCache, text_keys
 from embedmerge.retrieval.loading import Modules
 from embedmerge.retrieval.precision import PrecisionChoice, choose_precision
-from embedmerge.retrieval.settings import EncoderModel, EncodingSettings, Kind, Precision
+from embedmerge.retrieval.settings import Backend, EncoderModel, EncodingSettings, Kind, Precision
 from embedmerge.retrieval.vectors import Embeddings, normalised, write_rows
 from embedmerge.retrieval.well_formed import all_well_formed
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from embedmerge.retrieval.batching import Batch
     from embedmerge.retrieval.forward import DevicePool
 
-__all__ = ["Encoder", "EncoderModel", "EncodingSettings", "Kind", "Precision", "normalised"]
+__all__ = ["Backend", "Encoder", "EncoderModel", "EncodingSettings", "Kind", "Precision", "normalised"]
 
 # Texts that are looked up, encoded and kept together. Batches are formed within a window, so they do
 # not depend on where an earlier run was interrupted, and that run has lost at most one window. Among so
@@ -230,6 +230,7 @@ class Encoder:
             "bf16": self.bf16,
             "max_seq_length": self.settings.max_seq_length,
             "libraries": [version(name) for name in ("torch", "transformers", "sentence-transformers")],
+            **self.settings.runtime,
         }
 
     def _computed(self, batches: Sequence[Batch], pooling: str | None, bf16: bool) -> Embeddings:

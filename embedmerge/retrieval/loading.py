@@ -41,11 +41,16 @@ class Modules:
         settings = self._settings
         loaded = SentenceTransformer(
             str(self._model.folder),
-            device="cpu" if settings.devices else settings.device,
+            device="cpu" if settings.devices or settings.backend != "torch" else settings.device,
             trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
         )
         loaded.eval()
+        if settings.backend != "torch":
+            from embedmerge.retrieval.forward import thread_count
+            from embedmerge.retrieval.runtimes.serving import convert
+
+            convert(loaded, settings.backend, thread_count(settings.threads))
         if settings.max_seq_length:
             loaded.max_seq_length = min(
                 settings.max_seq_length, self._model.max_tokens or settings.max_seq_length

@@ -55,8 +55,11 @@ def choose_precision(
     if settings.precision != "auto":
         return PrecisionChoice(settings.bf16, "asked for")
     if not settings.bf16:
-        return PrecisionChoice(False, "bfloat16 is not native here")
-    name = f"bf16 {_machine()}"
+        lacking = (
+            "ONNX Runtime has no bfloat16" if settings.backend == "onnx" else "bfloat16 is not native here"
+        )
+        return PrecisionChoice(False, lacking)
+    name = " ".join(["bf16", *settings.runtime, _machine()])
     noted = cache.fact(model.probed_as, name) if cache else None
     agreement = Agreement(noted["noise"]) if noted else _agreement(model, encode)
     if cache and not noted:

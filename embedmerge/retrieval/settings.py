@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
+from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.precision import native_bf16
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["query", "document"]
 Precision = Literal["auto", "fp32", "bf16"]
+Backend = Literal["torch", "onnx", "openvino"]
+DISTRIBUTIONS = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,12 @@ class EncodingSettings:
             of threads, which is that of the physical cores unless told otherwise.
         devices: Devices that encode at a time, one process each, such as `("cuda:0", "cuda:1")` or
             `("cpu", "cpu")`; empty for this process alone.
+        backend: What computes the transformer: torch, or on a CPU ONNX Runtime or OpenVINO, for which it is
+            converted when it is loaded. That takes some seconds for every model, so it pays on thousands of
+            texts. ONNX Runtime has float32 alone.
+
+    Raises:
+        EmbedmergeError: The backend is for a CPU and this process, or has no bfloat16.
     """
 
     precision: Precision = "fp32"
@@ -39,11 +49,28 @@ class EncodingSettings:
     trust_remote_code: bool = False
     threads: int | None = None
     devices: tuple[str, ...] = ()
+    backend: Backend = "torch"
+
+    def __post_init__(self) -> None:
+        if self.backend == "torch":
+            return
+        if self.devices or (self.device or "cpu") != "cpu":
+            where = self.device or ", ".join(self.devices)
+            raise EmbedmergeError(f"backend {self.backend}: runs on the CPU in one process, not on {where}")
+        if (self.backend, self.precision) == ("onnx", "bf16"):
+            raise EmbedmergeError("backend onnx: has no bfloat16; take openvino, or fp32")
 
     @cached_property
     def bf16(self) -> bool:
         """Whether encoding runs under bfloat16 autocast, of a model that bears it."""
-        return self.precision == "bf16" or (self.precision == "auto" and native_bf16())
+        if self.precision == "auto" and self.backend != "onnx":
+            return native_bf16("cpu" if self.backend == "openvino" else None)
+        return self.precision == "bf16"
+
+    @property
+    def runtime(self) -> dict[str, str]:
+        """What vectors depend on where torch does not compute them."""
+        return {} if self.backend == "torch" else {self.backend: version(DISTRIBUTIONS[self.backend])}
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Trials:
         progress: Progress | None = None,
     ) -> None:
         self.sources = sources
-        self.settings = settings
+        # A mixture is encoded once, on few texts: converting it for another runtime would cost more.
+        self.settings = replace(settings, backend="torch")
         self._cache = cache
         self._texts = texts
         self.progress = progress

@@ -67,6 +67,8 @@ def test_evaluate(base: Path, expert: Path, collection: Path) -> None:
     code, out, _ = called("evaluate", base, expert, "--task", collection)
     assert code == 0
     assert "expert" in out
+    code, out, _ = called("evaluate", base, "--task", f"{collection}:dev", "--backend", "openvino", "--json")
+    assert (code, json.loads(out)["models"][0]["tasks"][0]["ndcg_at_10"]) == (0, row["ndcg_at_10"])
 
 
 def test_inspect(base: Path, expert: Path, make_checkpoint) -> None:
@@ -126,6 +128,7 @@ def bad_calls(tmp_path: Path, base: Path, expert: Path, other: Path, bad: Path) 
         "no expert has this name": ["weigh", *pair, "--examples", bad, "--target", "nobody"],
         "--task: give at least one": ["evaluate", base],
         "must be auto, fp32 or bf16": ["evaluate", base, "--task", tmp_path, "--precision", "fp8"],
+        "must be torch, onnx or openvino": ["evaluate", base, "--task", tmp_path, "--backend", "tensorrt"],
         "no qrels": ["evaluate", base, "--task", tmp_path],
         "no such file": ["run", tmp_path / "none.yaml", *out],
         "neither modules.json nor config.json": ["inspect", tmp_path],

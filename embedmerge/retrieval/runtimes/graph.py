@@ -21,21 +21,19 @@ WITHIN = 1_800_000_000
 EXAMPLE = ["one", "two texts of unequal length"]
 
 
-def write_graph(folder: Path, path: Path) -> None:
-    """Write the transformer of a model folder as ONNX, in float32, with batch and length left open.
+def write_graph(model: Any, tokenizer: Any, path: Path) -> None:
+    """Write a transformer as ONNX, in float32, with batch and length left open.
 
     torch.export follows the computation itself; the older tracer bakes in what the example's attention mask
     happened to be, and its graphs are wrong for padded texts.
 
     Args:
-        folder: Of the transformer: config, weights and tokenizer.
+        model: Of the transformers library, in float32 and not training.
+        tokenizer: Its tokenizer.
         path: File to write; weights of a large model go to `<path>_data`.
     """
     import onnx_ir
-    from transformers import AutoModel, AutoTokenizer
 
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     features = dict(tokenizer(EXAMPLE, padding=True, return_tensors="pt"))
     features = {
         name: ids for name, ids in features.items() if name in inspect.signature(model.forward).parameters

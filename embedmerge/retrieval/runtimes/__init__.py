@@ -1,0 +1,1 @@
+"""Runtimes other than torch, in the place of a model's transformer."""
