@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from embedmerge.cli.options import Experts, Json, Normalise, Pooling
+from embedmerge.cli.options import Experts, Json, Normalise, Param, Pooling
 from embedmerge.errors import EmbedmergeError
 
 Option = TypeVar("Option")
@@ -27,9 +27,7 @@ def command(
     method: Annotated[
         str | None, typer.Option("--method", help="Merging method; linear where left out.")
     ] = None,
-    param: Annotated[
-        list[str], typer.Option("--param", help="A parameter of the method, NAME=VALUE; repeat.")
-    ] = [],
+    param: Param = [],
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; else the base's.")
     ] = None,
@@ -68,7 +66,7 @@ def command(
     output = _stated(output, "-o", "the folder to create")
     from embedmerge.api import merge
     from embedmerge.cli.console import Screen, print_json, print_merged
-    from embedmerge.cli.options import named_sources
+    from embedmerge.cli.options import method_parameters, named_sources
 
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise EmbedmergeError(f"--dtype {dtype}: must be float32, float16 or bfloat16")
@@ -78,7 +76,7 @@ def command(
             None if weights is None else _weights(weights),
             output,
             method=method or "linear",
-            parameters=_parameters(param),
+            parameters=method_parameters(param),
             dtype=dtype,
             shard_bytes=shard_bytes,
             texts=text,
@@ -94,19 +92,6 @@ def _stated(value: Option | None, option: str, what: str) -> Option:
     if value is None:
         raise EmbedmergeError(f"{option}: missing; name {what}")
     return value
-
-
-def _parameters(given: list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs, values read as YAML reads them."""
-    if not given:
-        return {}
-    import yaml
-
-    pairs = [text.partition("=") for text in given]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise EmbedmergeError(f"--param {name}: must be NAME=VALUE, such as density=0.2")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def _weights(text: str) -> list[float] | dict[str, Any]:

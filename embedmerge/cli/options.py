@@ -37,6 +37,7 @@ TestData = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: bf16 where it is native.")]
+Param = Annotated[list[str], typer.Option("--param", help="A parameter of the method, NAME=VALUE; repeat.")]
 Backend = Annotated[
     str,
     typer.Option(
@@ -97,3 +98,20 @@ def encoding(precision: str, max_seq_length: int | None = None, backend: str = "
             raise EmbedmergeError(f"--backend {backend}: must be torch, {' or '.join(BACKENDS)}")
         require_installed(backend)
     return EncodingSettings(precision=precision, max_seq_length=max_seq_length, backend=backend)  # type: ignore[arg-type]
+
+
+def method_parameters(given: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs, values read as YAML reads them.
+
+    Raises:
+        EmbedmergeError: One is no such pair.
+    """
+    if not given:
+        return {}
+    import yaml
+
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise EmbedmergeError(f"--param {name}: must be NAME=VALUE, such as density=0.2")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}

@@ -99,6 +99,9 @@ def command(
     strategy: Annotated[
         str, typer.Option("--strategy", help="resilient: front, greedy or frank_wolfe.")
     ] = "front",
+    method: Annotated[
+        str, typer.Option("--method", help="resilient: merging method, such as iso_linear.")
+    ] = "linear",
     guard: Annotated[
         str | None, typer.Option("--guard", help="resilient: text to keep the ranking of.")
     ] = None,
@@ -153,7 +156,9 @@ def command(
         from embedmerge.tuning.resilient import Checks
 
         guards = {key: value for key, value in (("text", guard), ("tasks", guard_task)) if value}
-        checks = Checks(tuple(target), tuple(general), suite, strategy, guards, check_precision, data_dir)
+        checks = Checks(
+            tuple(target), tuple(general), suite, strategy, guards, method, check_precision, data_dir
+        )
         tuned = tune(
             base,
             data,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import Base, Experts, Json, Normalise, Pooling, Precision, Target, TestData
+from embedmerge.cli.options import (
+    Base,
+    Experts,
+    Json,
+    Normalise,
+    Param,
+    Pooling,
+    Precision,
+    Target,
+    TestData,
+)
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -52,6 +62,8 @@ def command(
         bool, typer.Option("--reference", help="cocktail: reproduce the weights of LM_Cocktail 0.0.4.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
+    method: Annotated[str, typer.Option("--method", help="How the mixture will be merged.")] = "linear",
+    param: Param = [],
     settings: Annotated[
         list[str],
         typer.Option("--set", help="Any setting of the strategy, KEY=VALUE; repeat. guard.budget=0.05"),
@@ -67,7 +79,7 @@ def command(
 ) -> None:
     """Choose one weight per source: the best on examples of the target that keeps general quality."""
     from embedmerge.cli.console import Screen, print_json
-    from embedmerge.cli.options import encoding, named_sources
+    from embedmerge.cli.options import encoding, method_parameters, named_sources
 
     given = {
         "examples": examples,
@@ -86,10 +98,12 @@ def command(
     with Screen(quiet=as_json) as screen:
         from embedmerge.api import weigh
         from embedmerge.weighting.registry import parse_strategy
+        from embedmerge.weighting.strategy import MethodChoice
 
         chosen = parse_strategy(strategy, stated)
         sources = named_sources(base, expert, target, pooling, normalise)
-        choice = weigh(sources, chosen, encoding(precision), screen.progress)
+        by = MethodChoice(method, method_parameters(param))
+        choice = weigh(sources, chosen, encoding(precision), screen.progress, method=by)
     facts = _facts(strategy, choice)
     if output is not None:
         from embedmerge.atomic import write_json

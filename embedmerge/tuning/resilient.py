@@ -38,6 +38,7 @@ class Checks:
         suite: Name of a suite with further tasks, or a YAML file.
         strategy: How weights are chosen: `front`, `greedy` or `frank_wolfe`.
         guard: What general quality is measured on while they are chosen, as in a recipe.
+        method: How they are merged.
         precision: How texts are encoded while weights are chosen and models are checked.
         data_dir: Where a task that is no folder here is looked for; `EMBEDMERGE_DATA` where None.
     """
@@ -47,6 +48,7 @@ class Checks:
     suite: str | None = None
     strategy: str = "front"
     guard: dict[str, Any] = field(default_factory=dict)
+    method: str = "linear"
     precision: str = "fp32"
     data_dir: Path | None = None
 
@@ -147,6 +149,7 @@ def _recipe(base: str, work: Work, checks: Checks, along_the_way: tuple[Path, ..
             "title": work.folder.name.removesuffix("-tuning"),
             "base": base,
             "experts": [target, *peers],
+            "method": checks.method,
             "weighting": {"strategy": checks.strategy, "examples": work.examples, "guard": checks.guard},
             "evaluation": evaluation,
             "encoding": {"precision": checks.precision},

@@ -67,6 +67,20 @@ def test_it_prints_weights_candidates_and_what_is_as_good(pair, collection, gene
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
+def test_weights_are_chosen_for_the_method_that_is_named(pair, guard_text, examples_file: Path) -> None:
+    asked = [
+        *pair, "--examples", examples_file, "--guard", guard_text, "--set", "guard.budget=0.5", "--json",
+    ]  # fmt: skip
+    found = []
+    for method in ([], ["--method", "iso_linear"], ["--method", "iso_linear", "--param", "evenness=0"]):
+        code, out, err = called(*asked, *method)
+        assert code == 0, err
+        found.append(json.loads(out)["selection"]["candidates"][-1])
+    plain, levelled, as_they_are = found
+    assert levelled["target"] != plain["target"]
+    assert as_they_are["weights"] == plain["weights"]
+
+
 def test_cocktail_keeps_its_options(pair, examples_file: Path) -> None:
     cocktail = [*pair, "--strategy", "cocktail", "--examples", examples_file]
     code, out, err = called(*cocktail, "--temperature", "0.1", "--negatives", "3", "--seed", "5", "--json")
@@ -102,6 +116,8 @@ def test_a_test_split_is_refused_unless_the_user_knows(pair, collection: Path, g
             ["--objective", "mrr"],
             "objective: Input should be 'ndcg_at_10', 'recall_at_100' or 'loss'",
         ),
+        (["--method", "ties"], "with method breadcrumbs, dare_linear, iso_linear, linear or task_arithmetic"),
+        (["--param", "density"], "must be NAME=VALUE"),
         (["--guard", "a.txt", "--guard-task", "b:dev"], "tasks and text are both given"),
     ],
 )

@@ -93,6 +93,8 @@ def test_one_command_ends_in_a_run_folder(
     [
         ({"general": ()}, "general: nothing stands for general quality; name tasks with --general"),
         ({"strategy": "luck"}, "strategy: 'luck' found"),
+        ({"method": "ties"}, "for ties search with cma, optuna or map"),
+        ({"method": "iso"}, "no such merging method"),
         ({"general": ("./nowhere",)}, "no such folder"),
     ],
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SHARES = np.linspace(0, 1, 101)  # of the fine-tune
 BUDGETS = (0.02, 0.03, 0.05, 0.06, 0.07, 0.08, 0.1, 0.15)
-DEFAULT = 0.07
+DEFAULT = 0.06
 HALF = 50  # place of the share that LM-Cocktail takes
 DRAWS = 20
 
