@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from embedmerge.report import wording
-from embedmerge.report.columns import Column, difference, score, side_by_side, side_lines, task_rows
+from embedmerge.report.columns import (
+    Column,
+    difference,
+    queries_column,
+    score,
+    side_by_side,
+    side_lines,
+    task_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
 
-    from embedmerge.evaluation.compare import Cell, Comparison
+    from embedmerge.evaluation.compare import Cell, ComparedTask, Comparison
     from embedmerge.evaluation.scores import Side
     from embedmerge.evaluation.significance import Difference
 
@@ -29,7 +37,25 @@ def answer(comparison: Comparison, width: int) -> list[Table]:
     lines = [line for side in wording.sides(comparison) for line in _lines(comparison, side)]
     names, rows = zip(*lines, strict=True)
     about = task_rows(names, [cells is None for cells in rows])
-    return side_by_side(about, [_scores(comparison, model, rows), *_gains(comparison, model, rows)], width)
+    groups = [_scores(comparison, model, rows), *_gains(comparison, model, rows)]
+    if says_all(comparison):
+        tasks = [task for side in wording.sides(comparison) for task in _tasks(comparison, side)]
+        groups.insert(0, [queries_column(tasks)])
+    return side_by_side(about, groups, width)
+
+
+def says_all(comparison: Comparison) -> bool:
+    """Whether the answer has the scores of every model, so that they need no table of their own."""
+    model = wording.focus(comparison)
+    return model is not None and set(comparison.models) <= {comparison.base, model}
+
+
+def _tasks(comparison: Comparison, side: Side) -> Iterator[ComparedTask | None]:
+    """Yield the task of each line of `_lines`."""
+    tasks = [task for _, task in side_lines(comparison, side)]
+    yield from tasks
+    if len(tasks) > 2:  # a heading, and several that have a mean
+        yield None
 
 
 def _lines(comparison: Comparison, side: Side) -> Iterator[tuple[str, Mapping[str, Cell] | None]]:

@@ -67,6 +67,11 @@ def side_lines(comparison: Comparison, side: Side) -> Iterator[tuple[str, Compar
     yield from ((wording.one_line(task.task), task) for task in comparison.tasks if task.side == side)
 
 
+def queries_column(tasks: Iterable[ComparedTask | None]) -> Column:
+    """Return the number of queries of each task, nothing where there is none."""
+    return Column("queries", tuple(Text(f"{task.queries:,}" if task else "") for task in tasks))
+
+
 def task_rows(names: Sequence[str], headings: Sequence[bool]) -> Rows:
     """Return rows of tasks below the headings of their sides, with a rule between the sides."""
     places = [place for place, heading in enumerate(headings) if heading]

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedmerge.report import choosing, wording
-from embedmerge.report.answer import answer
+from embedmerge.report.answer import answer, says_all
 from embedmerge.report.blocks import block_weights
 from embedmerge.report.columns import (
     LEAD_WIDTH,
@@ -19,6 +19,7 @@ from embedmerge.report.columns import (
     Rows,
     broken,
     difference,
+    queries_column,
     score,
     side_by_side,
     side_lines,
@@ -68,7 +69,7 @@ def _summary(comparison: Comparison, width: int) -> list[Table]:
 
 def _task_columns(comparison: Comparison, tasks: Sequence[ComparedTask | None]) -> list[Column]:
     """Return the number of queries, then a column of scores for every model."""
-    columns = [Column("queries", tuple(Text(f"{task.queries:,}" if task else "") for task in tasks))]
+    columns = [queries_column(tasks)]
     for model in comparison.models:
         style = "bold" if model == comparison.merged else ""
         cells = (score(task.cells.get(model), style) if task else Text("") for task in tasks)
@@ -98,7 +99,7 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Group:
     for table in (
         *_summary(comparison, width),
         *answer(comparison, width),
-        *_task_tables(comparison, width),
+        *([] if says_all(comparison) else _task_tables(comparison, width)),
     ):
         parts += [table, Text("")]
     explained = wording.explained(wording.controls(comparison))

@@ -33,6 +33,7 @@ class Setting:
         strangers: Collection -> split that the guard's budget is looked at on besides, and nothing is
             reported on.
         tests: Size of the test sets.
+        looked_at: Size of the strangers.
         tuning: Of the experts.
         rows: Training rows of each domain that are held out from tuning.
         sizes: Numbers of examples that weights are chosen from; the first is what is compared by target.
@@ -44,6 +45,7 @@ class Setting:
     others: tuple[str, ...]
     strangers: dict[str, str]
     tests: Size
+    looked_at: Size
     tuning: Tuning
     rows: int
     sizes: tuple[int, ...] = (20, 5, 100)
@@ -62,7 +64,8 @@ REPORTED = Setting(
     targets=("scifact", "nfcorpus", "medquad", "nl2bash", "tatqa", "policyqa", "squad-sent", "torch"),
     others=("xquad-en", "legalsum", "nq-utd"),
     strangers={"cosqa-eval": "dev", "pubmedqa-l": "train", "mtrag-cloud-pool": "test"},
-    tests=Size(queries=120, documents=500, skipped=120),
+    tests=Size(queries=120, documents=350, skipped=120),
+    looked_at=Size(queries=120, documents=500, skipped=120),
     tuning=Tuning(steps=120, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
     rows=160,
 )
@@ -73,6 +76,7 @@ SMALL = Setting(
     others=("numpy", "transformers"),
     strangers={},
     tests=Size(queries=60, documents=200),
+    looked_at=Size(queries=60, documents=200),
     tuning=Tuning(steps=24, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
     rows=48,
     sizes=(20, 5),

@@ -22,7 +22,7 @@ from experts import tune_experts
 from fronts import fronts
 from memory import RememberingTrials
 from pools import guard_task, read_pool, write_pool
-from setting import REPORTED, SMALL, Setting
+from setting import REPORTED, SMALL, Setting, Size
 from tables import tables
 from testing import test, truth
 
@@ -124,14 +124,17 @@ class Study:
 
     def tests(self) -> dict[str, Pool]:
         """The cut-down test sets."""
-        return {name: self._cut(name, "test") for name in self.setting.collections}
+        return {name: self._cut(name, "test", self.setting.tests) for name in self.setting.collections}
 
     def strangers(self) -> dict[str, Pool]:
         """Cut-down splits of collections that nothing is reported on."""
-        return {name: self._cut(name, split) for name, split in self.setting.strangers.items()}
+        return {
+            name: self._cut(name, split, self.setting.looked_at)
+            for name, split in self.setting.strangers.items()
+        }
 
-    def _cut(self, name: str, split: str) -> Pool:
-        folder = write_cut(name, split, self.setting.tests, self.data, self.work)
+    def _cut(self, name: str, split: str, size: Size) -> Pool:
+        folder = write_cut(name, split, size, self.data, self.work)
         return Pool.of_collection(read_collection(folder, split))
 
 
