@@ -119,6 +119,20 @@ def test_evaluate_without_any_role(make_comparison):
     ]
 
 
+def test_two_models_need_one_table_of_tasks(make_comparison):
+    tasks = {"targets": ["legal"], "generals": ["news", "code"]}
+    two, three = (
+        make_comparison([*names, "tuned"], "base", "tuned", None, **tasks)
+        for names in (["base"], ["base", "peer"])
+    )
+    said = _printed(print_comparison, two, 100)
+    assert said.count("task (nDCG@10)") == 1
+    assert [line.split()[1] for line in said.splitlines() if line.startswith(("legal", "news", "code"))] == [
+        f"{task.queries:,}" for task in two.tasks
+    ]
+    assert _printed(print_comparison, three, 100).count("task (nDCG@10)") == 2
+
+
 def test_one_side_only(make_report):
     text = _printed(print_report, make_report("target-only"), 80)
     assert "general" not in text.split("Verdict")[0]
