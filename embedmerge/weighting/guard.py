@@ -58,7 +58,7 @@ class Guard(BaseModel):
     text: str | None = None
     floor: float = Field(default=0.5, ge=0)
     task_floor: float = Field(default=2.0, ge=0)
-    budget: float = Field(default=0.06, ge=0)
+    budget: float = Field(default=0.05, ge=0)
     most: int = Field(default=512, ge=8)
     seed: int = 0
 

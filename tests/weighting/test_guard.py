@@ -208,7 +208,7 @@ def test_it_says_what_it_looks_at_and_what_must_be_kept() -> None:
     assert tasks.described_floor == "at most 0.5 standard errors below the base, and 2 on any one task"
     assert Guard(text="/somewhere/house.txt").described == "the base's ranking of house.txt"
     assert "embedmerge's own guard text" in Guard().described
-    assert Guard().described_floor == "a divergence of at most 0.06 nats from the base"
+    assert Guard().described_floor == "a divergence of at most 0.05 nats from the base"
 
 
 FOREIGN = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pools import read_pool
 
+from embedmerge.atomic import write_json
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
 
 SHARES = np.linspace(0, 1, 101)  # of the fine-tune
-BUDGETS = (0.02, 0.03, 0.05, 0.06, 0.07, 0.08, 0.1, 0.15)
-DEFAULT = 0.06
+BUDGETS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.15)
+DEFAULT = 0.05
 HALF = 50  # place of the share that LM-Cocktail takes
 DRAWS = 20
 
@@ -74,13 +75,21 @@ class Line:
 
 
 def calibrate(study: Study) -> None:
-    """Write `guard_budget.md` into the scratch folder."""
+    """Write `guard_budget.md`, and the share of the fine-tune that each budget allows."""
     study.remember(study.pool_texts())
     lines = {name: line_of(study, name) for name in study.setting.targets}
     parts = [of_budgets(lines), of_domains(lines), of_objectives(lines, sorted(study.setting.sizes))]
+    by_method = {"linear": lines}
     if study.setting.strangers:
-        levelled = {name: line_of(study, name, "iso_linear") for name in study.setting.targets}
-        parts.append(of_methods({"linear": lines, "iso_linear": levelled}))
+        by_method["iso_linear"] = {name: line_of(study, name, "iso_linear") for name in study.setting.targets}
+        parts.append(of_methods(by_method))
+    reach = {
+        method: {
+            name: [float(SHARES[line.within(budget)]) for budget in BUDGETS] for name, line in own.items()
+        }
+        for method, own in by_method.items()
+    }
+    write_json(study.work / "reach.json", {"budgets": BUDGETS, "shares": reach})
     text = "\n\n".join("\n".join(part) for part in parts)
     (study.work / "guard_budget.md").write_text(text + "\n", encoding="utf-8")
     print(text)

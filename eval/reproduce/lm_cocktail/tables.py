@@ -8,11 +8,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ceilings import LOSSES
 from choose import LM_ALL, LM_TWO, OURS
 from fronts import front_table
 from outcomes import Outcome, Scores, first_examples, gain_kept, verdict
 from plots import plot_fronts, plot_rows
-from testing import true_file
+from testing import SHARES, true_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ def tables(study: Study) -> None:
     """Write `study.md` and the plots into the scratch folder."""
     scores = Scores(study)
     parts = [summary(scores), by_target(scores), against_reference(scores), off_truth(study, scores)]
+    parts += [ceilings(scores), by_budget(study, scores)]
     parts.append(front_table(study, scores))
     (study.work / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print("\n\n".join(parts))
@@ -108,6 +110,51 @@ def against_reference(scores: Scores) -> str:
                 f"{', '.join(tally['dominated']) or 'none'} |"
             )
     return "\n".join(lines)
+
+
+def ceilings(scores: Scores) -> str:
+    """Gain kept by the best mixture that keeps the others, as only the test sets themselves can tell."""
+    heads = [f"2 models, {method}" for method in scores.lines] + ["all, linear"]
+    lines = [f"| others at most below the base | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for place, loss in enumerate(LOSSES):
+        cells = []
+        for of_targets in scores.lines.values():
+            found = [_best_of_line(scores, target, of_targets[target], loss) for target in scores.targets]
+            cells.append(f"{gain_kept(found):.0f} %")
+        gains = sum(best[place] for best in scores.ceilings) - sum(
+            scores.outcome(target, scores.alone["base"]).target for target in scores.targets
+        )
+        tuned = sum(scores.outcome(target, scores.alone[target]).gain for target in scores.targets)
+        lines.append(f"| {loss:.1f} | {' | '.join([*cells, f'{100 * gains / tuned:.0f} %'])} |")
+    return "\n".join(lines)
+
+
+def _best_of_line(scores: Scores, target: str, line: Sequence[Sequence[float]], loss: float) -> Outcome:
+    points = [scores.outcome(target, np.array(each)) for each in line]
+    allowed = [point for point in points if point.forgetting >= -loss - 1e-9]
+    return max(allowed, key=lambda point: point.target)
+
+
+def by_budget(study: Study, scores: Scores) -> str:
+    """What each budget of the guard would have come to, the whole of it being spent."""
+    reach = json.loads((study.work / "reach.json").read_text(encoding="utf-8"))
+    heads = [f"{method}: gain kept, % | others" for method in reach["shares"]]
+    lines = [f"| budget, nats | {' | '.join(heads)} |", "|---" * (1 + 2 * len(heads)) + "|"]
+    for place, budget in enumerate(reach["budgets"]):
+        cells = []
+        for method, shares in reach["shares"].items():
+            found = [
+                _at_share(scores, target, scores.lines[method][target], shares[target][place])
+                for target in scores.targets
+            ]
+            cells.append(f"{gain_kept(found):.0f} | {fmean(each.forgetting for each in found):+.2f}")
+        lines.append(f"| {budget} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _at_share(scores: Scores, target: str, line: Sequence[Sequence[float]], share: float) -> Outcome:
+    by_set = [np.interp(share, SHARES, values) for values in np.transpose(line)]
+    return scores.outcome(target, np.array(by_set))
 
 
 def off_truth(study: Study, scores: Scores) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ceilings import best_of_pool
 from choose import FEW, LM_ALL, key_of, read_choices
 
 from embedmerge.atomic import write_json
@@ -49,8 +50,11 @@ class Tests:
 
     def scores(self, weights: Sequence[dict[str, float]]) -> Float64:
         """Approximate nDCG@10 of mixtures on each set, shape (mixtures, sets)."""
-        vectors = np.stack([self.vector(each) for each in weights])
-        return self.landscape.quality(vectors).target.by_ground.T
+        return self.of_vectors(np.stack([self.vector(each) for each in weights]))
+
+    def of_vectors(self, weights: Float64) -> Float64:
+        """The same, from weights of all sources, shape (mixtures, sources)."""
+        return self.landscape.quality(weights).target.by_ground.T
 
     def true_scores(self, weights: dict[str, float]) -> Float64:
         """nDCG@10 of one really merged mixture on each set, shape (sets,)."""
@@ -75,9 +79,12 @@ def test(study: Study) -> None:
         if method == "linear":
             alone = tests.scores([{name: 1.0} for name in tests.names])
             record["alone"] = dict(zip(tests.names, alone.tolist(), strict=True))
+            own = [record["sets"].index(target) for target in study.setting.targets]
+            record["ceilings"] = best_of_pool(tests.of_vectors, len(tests.names), own)
         record["lines"][method] = {target: tests.line(target) for target in study.setting.targets}
-        own = [choice for choice in choices if choice["method"] == method]
-        for choice, scores in zip(own, tests.scores([each["weights"] for each in own]), strict=True):
+        merged_so = [choice for choice in choices if choice["method"] == method]
+        found = tests.scores([choice["weights"] for choice in merged_so])
+        for choice, scores in zip(merged_so, found, strict=True):
             choice["scores"] = scores.tolist()
     write_json(study.work / "scores.json", record)
 
