@@ -38,24 +38,27 @@ class Row:
 
     Attributes:
         experts: Which experts are weighed: the target's, those of all domains, or all but the target's.
-        labels: Whether the guard has labels.
+        guard: What general quality is measured on: embedmerge's text, labelled training rows of the other
+            domains, or labelled collections that nobody tuned on.
         method: How they are merged.
     """
 
     experts: Literal["target", "all", "peers"]
-    labels: bool = False
+    guard: Literal["text", "domains", "strangers"] = "text"
     method: str = "linear"
 
 
 OURS = {
     "embedmerge, 2 models": Row("target"),
-    "embedmerge, 2 models, guard with labels": Row("target", labels=True),
+    "embedmerge, 2 models, guard with labels": Row("target", guard="domains"),
+    "embedmerge, 2 models, guard of strangers": Row("target", guard="strangers"),
     "embedmerge, 2 models, iso_linear": Row("target", method="iso_linear"),
     "embedmerge, all": Row("all"),
-    "embedmerge, all, guard with labels": Row("all", labels=True),
+    "embedmerge, all, guard with labels": Row("all", guard="domains"),
+    "embedmerge, all, guard of strangers": Row("all", guard="strangers"),
     "embedmerge, all, iso_linear": Row("all", method="iso_linear"),
     "embedmerge, without the fine-tune": Row("peers"),
-    "embedmerge, without the fine-tune, guard with labels": Row("peers", labels=True),
+    "embedmerge, without the fine-tune, guard with labels": Row("peers", guard="domains"),
 }
 FEW = 5  # examples that LM-Cocktail's paper takes
 TEMPERATURE = 5.0  # its default
@@ -102,14 +105,15 @@ def choice_file(study: Study, target: str, row: str, number: int, seed: int) -> 
 def cells(study: Study) -> Iterator[tuple[str, int, int]]:
     """Row, number of examples, seed; first one draw of every row."""
     sizes, seeds = study.setting.sizes, study.setting.seeds
+    ours = [row for row, rule in OURS.items() if rule.guard != "strangers" or study.setting.strangers]
     first, *rest = [(number, seed) for seed in seeds for number in sizes]
     yield LM_TWO, 0, 0
     yield LM_ALL, FEW, seeds[0]
-    yield from ((row, *first) for row in OURS)
+    yield from ((row, *first) for row in ours)
     yield from ((LM_ALL, FEW, seed) for seed in seeds[1:])
-    of_two = [row for row, rule in OURS.items() if rule.experts == "target"]
+    of_two = [row for row in ours if OURS[row].experts == "target"]
     yield from ((row, *draw) for row in of_two for draw in rest)
-    yield from ((row, *draw) for draw in rest for row in OURS if row not in of_two)
+    yield from ((row, *draw) for draw in rest for row in ours if row not in of_two)
 
 
 def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> Chosen:
@@ -123,7 +127,11 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
     peers = [name for name in targets if name != target]
     rule = OURS[row]
     experts = {"target": [target], "all": list(targets), "peers": peers}[rule.experts]
-    tasks = tuple(guard_task(study, name) for name in peers) if rule.labels else ()
+    tasks = {
+        "text": (),
+        "domains": tuple(guard_task(study, name) for name in peers),
+        "strangers": tuple(study.stranger_tasks()),
+    }[rule.guard]
     return guarded(study, experts, examples, Guard(tasks=tasks), rule.method)
 
 
@@ -132,9 +140,12 @@ def guarded(
 ) -> Chosen:
     """What `front` picks of two models and `frank_wolfe` of more, not yet confirmed by a true merge."""
     sources = study.sources(*experts)
-    strategy = (Front if len(experts) == 1 else FrankWolfe)(examples="drawn", guard=guard)
+    # Of one of the strangers there is a test split alone, and nothing is reported on it.
+    strategy = (Front if len(experts) == 1 else FrankWolfe)(
+        examples="drawn", guard=guard, i_know_this_is_test_data=True
+    )
     evidence = Evidence(sources, examples, study.trials(sources), method=MethodChoice(method))
-    judged = sum(len(ground.queries) for ground in guard.grounds())
+    judged = sum(len(ground.queries) for ground in guard.grounds(test_data=True))
     rows = np.arange(len(examples)), np.arange(judged)
 
     def pick() -> tuple[NDArray[np.float64], int]:

@@ -27,9 +27,11 @@ MARKS = {
             [
                 ("tab:blue", "o"),
                 ("tab:cyan", "o"),
+                ("navy", "o"),
                 ("tab:green", "D"),
                 ("tab:olive", "^"),
                 ("tab:brown", "^"),
+                ("darkgoldenrod", "^"),
                 ("limegreen", "^"),
                 ("tab:purple", "v"),
                 ("violet", "v"),

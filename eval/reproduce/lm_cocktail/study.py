@@ -133,6 +133,14 @@ class Study:
             for name, split in self.setting.strangers.items()
         }
 
+    def stranger_tasks(self) -> list[str]:
+        """The strangers as tasks for a guard."""
+        size = self.setting.looked_at
+        return [
+            f"{write_cut(name, split, size, self.data, self.work)}:{split}"
+            for name, split in self.setting.strangers.items()
+        ]
+
     def _cut(self, name: str, split: str, size: Size) -> Pool:
         folder = write_cut(name, split, size, self.data, self.work)
         return Pool.of_collection(read_collection(folder, split))
