@@ -17,7 +17,9 @@ from testing import SHARES, true_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from numpy.typing import NDArray
     from study import Study
 
 
@@ -159,17 +161,18 @@ def _at_share(scores: Scores, target: str, line: Sequence[Sequence[float]], shar
 
 def off_truth(study: Study, scores: Scores) -> str:
     """How far the surrogate was off for the mixtures that were really merged and encoded, row by row."""
-    errors = defaultdict(list)
+    errors: dict[str, dict[Path, NDArray[np.float64]]] = defaultdict(dict)
     for choice in scores.choices:
         path = true_file(study, choice)
         if path.exists():
             true = json.loads(path.read_text(encoding="utf-8"))["scores"]
-            errors[choice["row"]].append(np.array(choice["scores"]) - true)
+            errors[choice["row"]][path] = np.array(choice["scores"]) - true
     lines = [
         "| row | encoded | off on a set, mean | at most | mean of sets, expected minus true |",
         "|---|---|---|---|---|",
     ]
-    for row, gaps in errors.items():
+    for row, by_mixture in errors.items():
+        gaps = list(by_mixture.values())
         sizes = np.abs(gaps)
         means = np.mean(gaps, axis=1)
         lines.append(
