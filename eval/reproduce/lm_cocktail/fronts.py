@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from outcomes import gain_kept
+from pools import drawn, guard_task, read_pool
 
 from embedmerge.api import merge
 from embedmerge.atomic import write_json
 from embedmerge.merging.registry import methods
 from embedmerge.sources import SourceSpec, open_sources
+from embedmerge.weighting.front import Front
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
+from embedmerge.weighting.strategy import Evidence
+from embedmerge.weighting.survey import Survey
 
 if TYPE_CHECKING:
     from outcomes import Scores
     from study import Study
 
+    from embedmerge.sources import Source
+
 LINEAR = "linear"
+CHOSEN = ("iso_cts", LINEAR)  # methods whose scale is chosen on examples too
 SCALES = np.round(np.linspace(0, 1.5, 61), 3)
 
 
@@ -44,16 +53,9 @@ def fronts(study: Study) -> None:
 
 def front_of(study: Study, method: str) -> dict[str, Any]:
     """Scores over the scale, shape (scales, sets)."""
-    folder = study.work / "merged" / method
-    if not folder.exists():
-        experts = study.setting.targets
-        specs = [source.spec for source in study.sources(*experts)]
-        merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
-    base = SourceSpec("base", str(study.base), "base")
-    sources, _ = open_sources([base, SourceSpec(method, str(folder), "peer")])
     tests = study.tests()
     landscape = Landscape(
-        study.trials(sources),
+        study.trials(base_and_merged(study, method)),
         [Retrieval(name, pool) for name, pool in tests.items()],
         Guard(most=8).grounds(),
     )
@@ -62,14 +64,81 @@ def front_of(study: Study, method: str) -> dict[str, Any]:
     return {"scales": SCALES.tolist(), "sets": list(tests), "scores": quality.target.by_ground.T.tolist()}
 
 
+def base_and_merged(study: Study, method: str) -> list[Source]:
+    """The base, and the merge of all experts by a method."""
+    folder = study.work / "merged" / method
+    if not folder.exists():
+        experts = study.setting.targets
+        specs = [source.spec for source in study.sources(*experts)]
+        merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
+    base = SourceSpec("base", str(study.base), "base")
+    sources, _ = open_sources([base, SourceSpec(method, str(folder), "peer")])
+    return sources
+
+
+def scales(study: Study) -> None:
+    """How far to go towards a merge of all experts, by examples of the target and labels of other domains."""
+    for method in CHOSEN:
+        path = study.work / "scales" / f"{method}.json"
+        if path.exists():
+            continue
+        found = {target: chosen_scale(study, method, target) for target in study.setting.targets}
+        write_json(path, found)
+        print(method, found, flush=True)
+
+
+def chosen_scale(study: Study, method: str, target: str) -> float:
+    """What `front` picks on the line from the base through the merge, from the first draw of examples."""
+    examples = drawn(read_pool(study, target), study.setting.sizes[0], study.setting.seeds[0])
+    guard = Guard(tasks=tuple(guard_task(study, name) for name in study.setting.targets if name != target))
+    strategy = Front(examples="drawn", guard=guard)
+    sources = base_and_merged(study, method)
+    survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
+    judged = sum(len(ground.queries) for ground in guard.grounds())
+    return float(strategy.pick(survey.judge((np.arange(len(examples)), np.arange(judged))))[1])
+
+
+def scale_table(study: Study, scores: Scores) -> str:
+    """What the chosen scales came to."""
+    lines = ["| method | scales | target | gain kept, % | others | worst |", "|---" * 6 + "|"]
+    for path in sorted((study.work / "scales").glob("*.json")):
+        chosen, front = json.loads(path.read_text(encoding="utf-8")), read_fronts(study)[path.stem]
+        found = [
+            scores.outcome(
+                target,
+                np.array([np.interp(scale, front["scales"], own) for own in np.transpose(front["scores"])]),
+            )
+            for target, scale in chosen.items()
+        ]
+        lost = [each.forgetting for each in found]
+        lines.append(
+            f"| {path.stem} | {min(chosen.values()):.2f} to {max(chosen.values()):.2f} "
+            f"| {fmean(each.target for each in found):.1f} | {gain_kept(found):.0f} "
+            f"| {fmean(lost):+.2f} | {min(lost):+.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def front_table(study: Study, scores: Scores) -> str:
-    """How far each method's line is ahead of the linear one, best first."""
+    """How far each method's line is ahead of the linear one, best first, and its best mean over all sets."""
+    found = read_fronts(study)
     lines = [
-        "| method | target ahead of linear where others are not below the base, mean | worst | best |",
-        "|---|---|---|---|",
+        "| method | target ahead of linear where others are not below the base, mean | worst | best "
+        "| scale of the best mean over all sets | gain kept, % | others |",
+        "|---" * 7 + "|",
     ]
-    for method, leads in ahead_of_linear(read_fronts(study), scores):
-        lines.append(f"| {method} | {np.mean(leads):+.2f} | {min(leads):+.2f} | {max(leads):+.2f} |")
+    linear = [(LINEAR, [0.0] * len(scores.targets))] if LINEAR in found else []
+    for method, leads in sorted(
+        [*ahead_of_linear(found, scores), *linear], key=lambda item: -np.mean(item[1])
+    ):
+        front = found[method]
+        place = int(np.mean(front["scores"], axis=1).argmax())
+        outcomes = [scores.outcome(target, np.array(front["scores"][place])) for target in scores.targets]
+        others = fmean(each.forgetting for each in outcomes)
+        lines.append(
+            f"| {method} | {np.mean(leads):+.2f} | {min(leads):+.2f} | {max(leads):+.2f} "
+            f"| {front['scales'][place]:.2f} | {gain_kept(outcomes):.0f} | {others:+.2f} |"
+        )
     return "\n".join(lines)
 
 

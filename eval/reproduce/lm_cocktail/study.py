@@ -2,8 +2,8 @@
 
     python eval/reproduce/lm_cocktail/study.py STAGE --work FOLDER --data-dir FOLDER
 
-Stages, each resumable: tune, encode, calibrate, choose, encode-tests, test, truth,
-fronts, tables; `all` runs them in turn.
+Stages, each resumable: tune, encode, calibrate, choose, scales,
+encode-tests, test, truth, fronts, tables; `all` runs them in turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from calibrate import calibrate
 from choose import choose
 from domains import Pair, tested_queries, training_rows, write_cut
 from experts import tune_experts
-from fronts import fronts
+from fronts import fronts, scales
 from memory import RememberingTrials
 from pools import guard_task, read_pool, write_pool
 from setting import REPORTED, SMALL, Setting, Size
@@ -183,6 +183,7 @@ STAGES = {
     "encode": encode,
     "calibrate": calibrate,
     "choose": choose,
+    "scales": scales,
     "encode-tests": encode_tests,
     "test": test,
     "truth": truth,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ceilings import LOSSES
 from choose import LM_ALL, LM_TWO, OURS
-from fronts import front_table
+from fronts import front_table, scale_table
 from outcomes import Outcome, Scores, first_examples, gain_kept, verdict
 from plots import plot_fronts, plot_rows
 from testing import SHARES, true_file
@@ -28,7 +28,7 @@ def tables(study: Study) -> None:
     scores = Scores(study)
     parts = [summary(scores), by_target(scores), against_reference(scores), off_truth(study, scores)]
     parts += [ceilings(scores), by_budget(study, scores)]
-    parts.append(front_table(study, scores))
+    parts += [front_table(study, scores), scale_table(study, scores)]
     (study.work / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print("\n\n".join(parts))
     plot_rows(scores, study.work / "study.png")
