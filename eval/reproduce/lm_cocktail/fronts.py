@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from outcomes import gain_kept
-from pools import drawn, guard_task, read_pool
 
 from embedmerge.api import merge
 from embedmerge.atomic import write_json
 from embedmerge.merging.registry import methods
 from embedmerge.sources import SourceSpec, open_sources
-from embedmerge.weighting.front import Front
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
-from embedmerge.weighting.strategy import Evidence
-from embedmerge.weighting.survey import Survey
 
 if TYPE_CHECKING:
     from outcomes import Scores
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from embedmerge.sources import Source
 
 LINEAR = "linear"
-CHOSEN = ("iso_cts", LINEAR)  # methods whose scale is chosen on examples too
 SCALES = np.round(np.linspace(0, 1.5, 61), 3)
 
 
@@ -74,49 +69,6 @@ def base_and_merged(study: Study, method: str) -> list[Source]:
     base = SourceSpec("base", str(study.base), "base")
     sources, _ = open_sources([base, SourceSpec(method, str(folder), "peer")])
     return sources
-
-
-def scales(study: Study) -> None:
-    """How far to go towards a merge of all experts, by examples of the target and labels of other domains."""
-    for method in CHOSEN:
-        path = study.work / "scales" / f"{method}.json"
-        if path.exists():
-            continue
-        found = {target: chosen_scale(study, method, target) for target in study.setting.targets}
-        write_json(path, found)
-        print(method, found, flush=True)
-
-
-def chosen_scale(study: Study, method: str, target: str) -> float:
-    """What `front` picks on the line from the base through the merge, from the first draw of examples."""
-    examples = drawn(read_pool(study, target), study.setting.sizes[0], study.setting.seeds[0])
-    guard = Guard(tasks=tuple(guard_task(study, name) for name in study.setting.targets if name != target))
-    strategy = Front(examples="drawn", guard=guard)
-    sources = base_and_merged(study, method)
-    survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
-    judged = sum(len(ground.queries) for ground in guard.grounds())
-    return float(strategy.pick(survey.judge((np.arange(len(examples)), np.arange(judged))))[1])
-
-
-def scale_table(study: Study, scores: Scores) -> str:
-    """What the chosen scales came to."""
-    lines = ["| method | scales | target | gain kept, % | others | worst |", "|---" * 6 + "|"]
-    for path in sorted((study.work / "scales").glob("*.json")):
-        chosen, front = json.loads(path.read_text(encoding="utf-8")), read_fronts(study)[path.stem]
-        found = [
-            scores.outcome(
-                target,
-                np.array([np.interp(scale, front["scales"], own) for own in np.transpose(front["scores"])]),
-            )
-            for target, scale in chosen.items()
-        ]
-        lost = [each.forgetting for each in found]
-        lines.append(
-            f"| {path.stem} | {min(chosen.values()):.2f} to {max(chosen.values()):.2f} "
-            f"| {fmean(each.target for each in found):.1f} | {gain_kept(found):.0f} "
-            f"| {fmean(lost):+.2f} | {min(lost):+.2f} |"
-        )
-    return "\n".join(lines)
 
 
 def front_table(study: Study, scores: Scores) -> str:

@@ -19,9 +19,10 @@ from calibrate import calibrate
 from choose import choose
 from domains import Pair, tested_queries, training_rows, write_cut
 from experts import tune_experts
-from fronts import fronts, scales
+from fronts import fronts
 from memory import RememberingTrials
 from pools import guard_task, read_pool, write_pool
+from scales import scales
 from setting import REPORTED, SMALL, Setting, Size
 from tables import tables
 from testing import test, truth

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ceilings import LOSSES
 from choose import LM_ALL, LM_TWO, OURS
-from fronts import front_table, scale_table
+from fronts import front_table
 from outcomes import Outcome, Scores, first_examples, gain_kept, verdict
 from plots import plot_fronts, plot_rows
+from scales import scale_table
 from testing import SHARES, true_file
 
 if TYPE_CHECKING:
