@@ -64,7 +64,7 @@ class EncodingSettings:
     def bf16(self) -> bool:
         """Whether encoding runs under bfloat16 autocast, of a model that bears it."""
         if self.precision == "auto" and self.backend != "onnx":
-            return native_bf16("cpu" if self.backend == "openvino" else None)
+            return native_bf16("cpu") if self.backend == "openvino" else native_bf16()
         return self.precision == "bf16"
 
     @property
