@@ -29,6 +29,8 @@ SCALES = np.round(np.linspace(0, 1.5, 61), 3)
 
 def swept(study: Study) -> list[str]:
     """Methods that take all experts at once and need no text."""
+    if study.setting.methods:
+        return list(study.setting.methods)
     experts = len(study.setting.targets)
     return [
         name

@@ -38,6 +38,7 @@ class Setting:
         rows: Training rows of each domain that are held out from tuning.
         sizes: Numbers of examples that weights are chosen from; the first is what is compared by target.
         seeds: Of the draws of examples.
+        methods: Whose scale is swept; all that take the experts at once where empty.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Setting:
     rows: int
     sizes: tuple[int, ...] = (20, 5, 100)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    methods: tuple[str, ...] = ()
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -77,8 +79,9 @@ SMALL = Setting(
     strangers={},
     tests=Size(queries=60, documents=200),
     looked_at=Size(queries=60, documents=200),
-    tuning=Tuning(steps=24, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
+    tuning=Tuning(steps=16, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
     rows=48,
-    sizes=(20, 5),
+    sizes=(20,),
     seeds=(0,),
+    methods=("linear", "iso_linear", "iso_cts", "ties"),
 )
