@@ -1,4 +1,4 @@
-"""How large the study is: as it is reported, and small enough for ten minutes."""
+"""How large the study is: as it is reported, and small enough for a quarter of an hour."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("stage", choices=[*STAGES, "all"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EMBEDMERGE_DATA"))
-    parser.add_argument("--small", action="store_true", help="three harvested domains in ten minutes")
+    parser.add_argument("--small", action="store_true", help="three harvested domains, a quarter of an hour")
     options = parser.parse_args()
     torch.set_num_threads(2)
     study = Study(options.work, options.data_dir, SMALL if options.small else REPORTED)
