@@ -123,4 +123,4 @@ def first_examples(scores: Scores, row: str) -> int:
     if row == LM_TWO:
         return 0
     there = {choice["examples"] for choice in scores.of_row(row)}
-    return next(size for size in scores.sizes if size in there)
+    return next((size for size in scores.sizes if size in there), min(there))
