@@ -134,6 +134,11 @@ class Encoding(_Part):
     trust_remote_code: bool = False
     backend: Backend = "torch"
 
+    @model_validator(mode="after")
+    def _possible(self) -> Encoding:
+        self.settings()
+        return self
+
     def settings(self) -> EncodingSettings:
         """As the encoder takes it."""
         return EncodingSettings(**self.model_dump())

@@ -91,12 +91,6 @@ def encoding(precision: str, max_seq_length: int | None = None, backend: str = "
 
     if precision not in ("auto", "fp32", "bf16"):
         raise EmbedmergeError(f"--precision {precision}: must be auto, fp32 or bf16")
-    if backend != "torch":
-        from embedmerge.retrieval.runtimes.running import BACKENDS, require_installed
-
-        if backend not in BACKENDS:
-            raise EmbedmergeError(f"--backend {backend}: must be torch, {' or '.join(BACKENDS)}")
-        require_installed(backend)
     return EncodingSettings(precision=precision, max_seq_length=max_seq_length, backend=backend)  # type: ignore[arg-type]
 
 

@@ -116,6 +116,6 @@ def _experiment(encoder: Encoder, stated: Mapping[str, str]) -> dict[str, Any]:
         "precision": "bf16" if encoder.bf16 else None,
         "max_seq_length": encoder.settings.max_seq_length,
         "prompts": content_digest(stated)[:8] if stated else None,
-        "backend": encoder.settings.backend if encoder.settings.runtime else None,
+        "backend": None if encoder.settings.backend == "torch" else encoder.settings.backend,
     }
     return {name: value for name, value in settings.items() if value is not None}

@@ -26,7 +26,12 @@ class ServedEncoder(Encoder):
 
     def __init__(self, model: EncoderModel, run: Run, settings: EncodingSettings | None = None) -> None:
         settings = replace(
-            settings or EncodingSettings(), precision="fp32", threads=1, device="cpu", devices=()
+            settings or EncodingSettings(),
+            precision="fp32",
+            threads=1,
+            device="cpu",
+            devices=(),
+            backend="torch",
         )
         super().__init__(model, settings)
         self._modules = _ServedModules(model, settings, run)

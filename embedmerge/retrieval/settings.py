@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.precision import native_bf16
+from embedmerge.retrieval.runtimes.running import BACKENDS, require_installed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 Kind = Literal["query", "document"]
 Precision = Literal["auto", "fp32", "bf16"]
 Backend = Literal["torch", "onnx", "openvino"]
-DISTRIBUTIONS = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class EncodingSettings:
             texts. ONNX Runtime has float32 alone.
 
     Raises:
-        EmbedmergeError: The backend is for a CPU and this process, or has no bfloat16.
+        EmbedmergeError: There is no such backend, a library of it is missing, it is for a CPU and this
+            process, or it has no bfloat16.
     """
 
     precision: Precision = "fp32"
@@ -54,6 +55,9 @@ class EncodingSettings:
     def __post_init__(self) -> None:
         if self.backend == "torch":
             return
+        if self.backend not in BACKENDS:
+            raise EmbedmergeError(f"backend {self.backend}: must be torch, {' or '.join(BACKENDS)}")
+        require_installed(self.backend)
         if self.devices or (self.device or "cpu") != "cpu":
             where = self.device or ", ".join(self.devices)
             raise EmbedmergeError(f"backend {self.backend}: runs on the CPU in one process, not on {where}")
@@ -70,7 +74,7 @@ class EncodingSettings:
     @property
     def runtime(self) -> dict[str, str]:
         """What vectors depend on where torch does not compute them."""
-        return {} if self.backend == "torch" else {self.backend: version(DISTRIBUTIONS[self.backend])}
+        return {} if self.backend == "torch" else {self.backend: version(BACKENDS[self.backend][-1])}
 
 
 @dataclass(frozen=True)

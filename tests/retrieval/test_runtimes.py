@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip("onnxscript", reason="extra onnx")
 from test_encoder import TEXTS, model
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.recipe import parse_recipe
 from embedmerge.retrieval.cache import EmbeddingCache
 from embedmerge.retrieval.encoder import Encoder, EncodingSettings
 
@@ -77,6 +79,7 @@ def test_auto_says_that_onnx_runtime_has_no_bfloat16(base: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"backend": "tensorrt"}, "must be torch, onnx or openvino"),
         ({"backend": "onnx", "precision": "bf16"}, "has no bfloat16; take openvino"),
         ({"backend": "openvino", "device": "cuda:0"}, "not on cuda:0"),
         ({"backend": "onnx", "devices": ("cpu", "cpu")}, "not on cpu, cpu"),
@@ -85,3 +88,12 @@ def test_auto_says_that_onnx_runtime_has_no_bfloat16(base: Path) -> None:
 def test_what_a_runtime_cannot_do_is_refused(settings: dict, message: str) -> None:
     with pytest.raises(EmbedmergeError, match=message):
         EncodingSettings(**settings)
+
+
+def test_a_recipe_and_settings_say_at_once_that_a_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    says = r"onnxruntime is not installed; pip install 'embedmerge\[onnx\]'"
+    with pytest.raises(EmbedmergeError, match=says):
+        EncodingSettings(backend="onnx")
+    with pytest.raises(EmbedmergeError, match=says):
+        parse_recipe({"base": "base", "experts": ["legal"], "encoding": {"backend": "onnx"}})

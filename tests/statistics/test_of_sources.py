@@ -9,6 +9,7 @@ from embedmerge.api import merge
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
+from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.of_sources import gather
 
@@ -115,6 +116,14 @@ def test_a_source_that_counts_for_nothing_is_not_read(folders, texts, own_cache,
     assert [bool(each) for each in found] == [False, True, False]
     assert read < set(found[1])
     assert set(seen) == {"text: one"}
+
+
+def test_statistics_are_gathered_by_torch_whatever_encodes(folders, texts, own_cache):
+    pytest.importorskip("openvino", reason="extra openvino")
+    sources, _ = open_sources(specs(folders))
+    mixture = Mixture(Coefficients.uniform(["base", "one", "two"]), "fisher")
+    found = gather(sources, mixture, texts, EncodingSettings(backend="openvino"))
+    assert all(DENSE in each for each in found)
 
 
 def test_a_method_that_needs_none_gathers_nothing(folders, texts, own_cache, tmp_path):

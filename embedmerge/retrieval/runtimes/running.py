@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Features = Mapping[str, NDArray[np.int64]]
     Run = Callable[[Features], NDArray[np.float32]]
 
+# What each needs; the runtime itself is the last.
 BACKENDS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),

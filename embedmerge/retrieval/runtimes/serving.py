@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embedmerge.retrieval.runtimes.graph import HIDDEN, write_graph
-from embedmerge.retrieval.runtimes.running import onnx_run, openvino_run, require_installed
+from embedmerge.retrieval.runtimes.running import onnx_run, openvino_run
 
 if TYPE_CHECKING:
     from embedmerge.retrieval.runtimes.running import Run
@@ -34,11 +34,7 @@ def convert(loaded: Any, backend: str, threads: int) -> None:
         loaded: A sentence-transformers model on the CPU.
         backend: `onnx` or `openvino`.
         threads: Threads that will ask for hidden states at a time.
-
-    Raises:
-        EmbedmergeError: A library is missing.
     """
-    require_installed(backend)
     with tempfile.TemporaryDirectory(prefix="embedmerge-") as scratch:
         path = Path(scratch) / "model.onnx"
         write_graph(loaded[0].model.float().eval(), loaded.tokenizer, path)

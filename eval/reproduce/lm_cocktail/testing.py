@@ -92,13 +92,15 @@ def test(study: Study) -> None:
 def truth(study: Study) -> None:
     """Merge and encode the first draw of some rows."""
     first = [choice for choice in read_choices(study) if is_first(study, choice)]
+    tests: dict[str, Tests] = {}
     for row in TRUE_ROWS:
         missing = [
             choice for choice in first if choice["row"] == row and not true_file(study, choice).exists()
         ]
-        tests = {method: Tests(study, method) for method in methods_of(missing)}
         for choice in missing:
-            scores = tests[choice["method"]].true_scores(choice["weights"])
+            method = choice["method"]
+            tests[method] = tests.get(method) or Tests(study, method)
+            scores = tests[method].true_scores(choice["weights"])
             write_json(true_file(study, choice), {"scores": scores.tolist()})
             print(choice["target"], choice["row"], flush=True)
 
