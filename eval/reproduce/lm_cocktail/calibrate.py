@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SHARES = np.linspace(0, 1, 101)  # of the fine-tune
 BUDGETS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.15)
-DEFAULT = 0.05
+DEFAULT = Guard().budget
+CAUTION = (0.0, 0.5, 1.0, 2.0)  # standard errors
 HALF = 50  # place of the share that LM-Cocktail takes
 DRAWS = 20
 
@@ -79,6 +80,7 @@ def calibrate(study: Study) -> None:
     study.remember(study.pool_texts())
     lines = {name: line_of(study, name) for name in study.setting.targets}
     parts = [of_budgets(lines), of_domains(lines), of_objectives(lines, sorted(study.setting.sizes))]
+    parts.append(of_caution(lines, study.setting.sizes[0]))
     by_method = {"linear": lines}
     if study.setting.strangers:
         by_method["iso_linear"] = {name: line_of(study, name, "iso_linear") for name in study.setting.targets}
@@ -200,3 +202,25 @@ def _chosen_by(lines: dict[str, Line], objective: str, number: int) -> str:
             kept.append(line.gain_kept(int(worth.argmax()), rest))
         means.append(np.mean(kept))
     return f"{np.mean(means):.0f} ± {np.std(means):.0f}"
+
+
+def of_caution(lines: dict[str, Line], number: int) -> Iterator[str]:
+    """The least share that so many rows cannot tell from the best within the budget, by standard errors."""
+    yield "| standard errors | gain kept, % | strangers |"
+    yield "|---|---|---|"
+    for errors in CAUTION:
+        generator = np.random.default_rng(0)
+        kept, strange = [], []
+        for line in [line for _ in range(DRAWS) for line in lines.values()]:
+            rows = generator.permutation(line.ndcg.shape[1])
+            place = _least_as_good(line, rows[:number], errors)
+            kept.append(line.gain_kept(place, rows[number:]))
+            strange.append(line.lost_on_strangers(place))
+        yield f"| {errors:g} | {np.mean(kept):.0f} | {np.mean(strange):+.2f} |"
+
+
+def _least_as_good(line: Line, rows: NDArray[np.int64], errors: float) -> int:
+    values = -line.loss[: line.within(DEFAULT) + 1, rows]
+    lead = values - values[values.mean(axis=1).argmax()]
+    reach = lead.mean(axis=1) + errors * lead.std(axis=1, ddof=1) / np.sqrt(len(rows))
+    return int(np.flatnonzero(reach >= 0)[0])
