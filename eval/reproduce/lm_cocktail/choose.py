@@ -132,20 +132,27 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
         "domains": tuple(guard_task(study, name) for name in peers),
         "strangers": tuple(study.stranger_tasks()),
     }[rule.guard]
-    return guarded(study, experts, examples, Guard(tasks=tasks), rule.method)
+    # Of one of the strangers there is a test split alone, and nothing is reported on it.
+    test_data = rule.guard == "strangers"
+    return guarded(study, experts, examples, Guard(tasks=tasks), rule.method, test_data=test_data)
 
 
 def guarded(
-    study: Study, experts: Sequence[str], examples: Sequence[Example], guard: Guard, method: str
+    study: Study,
+    experts: Sequence[str],
+    examples: Sequence[Example],
+    guard: Guard,
+    method: str,
+    *,
+    test_data: bool,
 ) -> Chosen:
     """What `front` picks of two models and `frank_wolfe` of more, not yet confirmed by a true merge."""
     sources = study.sources(*experts)
-    # Of one of the strangers there is a test split alone, and nothing is reported on it.
     strategy = (Front if len(experts) == 1 else FrankWolfe)(
-        examples="drawn", guard=guard, i_know_this_is_test_data=True
+        examples="drawn", guard=guard, i_know_this_is_test_data=test_data
     )
     evidence = Evidence(sources, examples, study.trials(sources), method=MethodChoice(method))
-    judged = sum(len(ground.queries) for ground in guard.grounds(test_data=True))
+    judged = sum(len(ground.queries) for ground in guard.grounds(test_data=test_data))
     rows = np.arange(len(examples)), np.arange(judged)
 
     def pick() -> tuple[NDArray[np.float64], int]:
