@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedmerge.tuning import Tuning
 
@@ -57,6 +57,12 @@ class Setting:
     def collections(self) -> tuple[str, ...]:
         """Everything with a test set."""
         return (*self.targets, *self.others)
+
+    def again(self, seed: int) -> Setting:
+        """The same study over with other experts, in a folder of its own, on test queries further on."""
+        tests = replace(self.tests, skipped=self.tests.skipped + seed * self.tests.queries)
+        name = f"{self.name}-seed-{seed}".removeprefix("-")
+        return replace(self, name=name, tests=tests, tuning=replace(self.tuning, seed=seed))
 
 
 # Hot: the expert of a first trial, 150 steps at 4e-4, lost eight points elsewhere. The first 120 queries of

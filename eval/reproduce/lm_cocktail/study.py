@@ -161,9 +161,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EMBEDMERGE_DATA"))
     parser.add_argument("--small", action="store_true", help="three harvested domains, a quarter of an hour")
+    parser.add_argument("--seed", type=int, default=0, help="of tuning; each has its own test queries")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    study = Study(options.work, options.data_dir, SMALL if options.small else REPORTED)
+    setting = SMALL if options.small else REPORTED
+    study = Study(options.work, options.data_dir, setting.again(options.seed) if options.seed else setting)
     for name in STAGES if options.stage == "all" else [options.stage]:
         STAGES[name](study)
 
