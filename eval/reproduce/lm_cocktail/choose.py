@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from study import Study
 
+    from embedmerge.sources import Source
     from embedmerge.weighting.examples import Example
 
 LM_TWO, LM_ALL = "LM_Cocktail, 2 models", "LM_Cocktail, all"
@@ -41,11 +42,13 @@ class Row:
         guard: What general quality is measured on: embedmerge's text, labelled training rows of the other
             domains, or labelled collections that nobody tuned on.
         method: How they are merged.
+        pool: How all experts are merged first, the merge being weighed as one more source.
     """
 
     experts: Literal["target", "all", "peers"]
     guard: Literal["text", "domains", "strangers"] = "text"
     method: str = "linear"
+    pool: str | None = None
 
 
 OURS = {
@@ -57,6 +60,8 @@ OURS = {
     "embedmerge, all, guard with labels": Row("all", guard="domains"),
     "embedmerge, all, guard of strangers": Row("all", guard="strangers"),
     "embedmerge, all, iso_linear": Row("all", method="iso_linear"),
+    "embedmerge, all merged first": Row("target", pool="iso_cts"),
+    "embedmerge, all merged first, guard with labels": Row("target", guard="domains", pool="iso_cts"),
     "embedmerge, without the fine-tune": Row("peers"),
     "embedmerge, without the fine-tune, guard with labels": Row("peers", guard="domains"),
 }
@@ -88,6 +93,7 @@ class Chosen:
         seconds: To choose once they are encoded.
         cpu_s: Likewise.
         method: How sources are merged.
+        pool: How all experts were merged into one more source.
     """
 
     weights: dict[str, float]
@@ -95,6 +101,7 @@ class Chosen:
     seconds: float
     cpu_s: float
     method: str = "linear"
+    pool: str | None = None
 
 
 def choice_file(study: Study, target: str, row: str, number: int, seed: int) -> Path:
@@ -132,26 +139,19 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
         "domains": tuple(guard_task(study, name) for name in peers),
         "strangers": tuple(study.stranger_tasks()),
     }[rule.guard]
-    # Of one of the strangers there is a test split alone, and nothing is reported on it.
-    test_data = rule.guard == "strangers"
-    return guarded(study, experts, examples, Guard(tasks=tasks), rule.method, test_data=test_data)
+    return guarded(study, rule, study.sources(*experts, pool=rule.pool), examples, Guard(tasks=tasks))
 
 
 def guarded(
-    study: Study,
-    experts: Sequence[str],
-    examples: Sequence[Example],
-    guard: Guard,
-    method: str,
-    *,
-    test_data: bool,
+    study: Study, rule: Row, sources: Sequence[Source], examples: Sequence[Example], guard: Guard
 ) -> Chosen:
-    """What `front` picks of two models and `frank_wolfe` of more, not yet confirmed by a true merge."""
-    sources = study.sources(*experts)
-    strategy = (Front if len(experts) == 1 else FrankWolfe)(
+    """What `front` picks of few models and `frank_wolfe` of more, not yet confirmed by a true merge."""
+    # Of one of the strangers there is a test split alone, and nothing is reported on it.
+    test_data = rule.guard == "strangers"
+    strategy = (Front if rule.experts == "target" else FrankWolfe)(
         examples="drawn", guard=guard, i_know_this_is_test_data=test_data
     )
-    evidence = Evidence(sources, examples, study.trials(sources), method=MethodChoice(method))
+    evidence = Evidence(sources, examples, study.trials(sources), method=MethodChoice(rule.method))
     judged = sum(len(ground.queries) for ground in guard.grounds(test_data=test_data))
     rows = np.arange(len(examples)), np.arange(judged)
 
@@ -159,10 +159,10 @@ def guarded(
         survey = Survey(strategy, evidence)
         return strategy.pick(survey.judge(rows)), survey.landscape.encodes
 
-    if not evidence.method.keeps_sources:
+    if rule.pool or not evidence.method.keeps_sources:
         Survey(strategy, evidence)  # what is not encoded yet is not to be timed
     (weights, encodes), *took = timed(pick)
-    return Chosen(named([source.name for source in sources], weights), encodes, *took, method)
+    return Chosen(named([source.name for source in sources], weights), encodes, *took, rule.method, rule.pool)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:

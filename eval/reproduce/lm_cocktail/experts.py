@@ -1,4 +1,4 @@
-"""One expert per domain, tuned from MiniLM with every weight free and hot enough to forget."""
+"""One expert per domain, tuned from MiniLM with every weight free and hot enough to forget; a merge of all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from embedmerge.api import merge
 from embedmerge.atomic import write_json
 from embedmerge.tuning import tune
 
@@ -34,3 +35,13 @@ def tune_experts(study: Study) -> dict[str, Path]:
         write_json(study.work / "experts" / f"{name}.json", record)
         print(name, json.dumps(record), flush=True)
     return folders
+
+
+def merged_pool(study: Study, method: str) -> Path:
+    """The folder of the merge of all experts by a method, with its own defaults."""
+    folder = study.work / "merged" / method
+    if not folder.exists():
+        experts = study.setting.targets
+        specs = [source.spec for source in study.sources(*experts)]
+        merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
+    return folder

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from outcomes import gain_kept
 
-from embedmerge.api import merge
 from embedmerge.atomic import write_json
 from embedmerge.merging.registry import methods
-from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
@@ -20,8 +18,6 @@ from embedmerge.weighting.landscape import Landscape
 if TYPE_CHECKING:
     from outcomes import Scores
     from study import Study
-
-    from embedmerge.sources import Source
 
 LINEAR = "linear"
 SCALES = np.round(np.linspace(0, 1.5, 61), 3)
@@ -52,25 +48,13 @@ def front_of(study: Study, method: str) -> dict[str, Any]:
     """Scores over the scale, shape (scales, sets)."""
     tests = study.tests()
     landscape = Landscape(
-        study.trials(base_and_merged(study, method)),
+        study.trials(study.sources(pool=method)),
         [Retrieval(name, pool) for name, pool in tests.items()],
         Guard(most=8).grounds(),
     )
     landscape.bend()
     quality = landscape.quality(np.column_stack([1 - SCALES, SCALES]))
     return {"scales": SCALES.tolist(), "sets": list(tests), "scores": quality.target.by_ground.T.tolist()}
-
-
-def base_and_merged(study: Study, method: str) -> list[Source]:
-    """The base, and the merge of all experts by a method."""
-    folder = study.work / "merged" / method
-    if not folder.exists():
-        experts = study.setting.targets
-        specs = [source.spec for source in study.sources(*experts)]
-        merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
-    base = SourceSpec("base", str(study.base), "base")
-    sources, _ = open_sources([base, SourceSpec(method, str(folder), "peer")])
-    return sources
 
 
 def front_table(study: Study, scores: Scores) -> str:

@@ -57,7 +57,7 @@ class Scores:
         self.sets: list[str] = record["sets"]
         self.alone = {name: np.array(scores) for name, scores in record["alone"].items()}
         self.choices: list[dict[str, Any]] = record["choices"]
-        self.ceilings: list[list[float]] = record["ceilings"]
+        self.ceilings: dict[str, dict[str, list[float]]] = record["ceilings"]
         self.lines: dict[str, dict[str, list[list[float]]]] = record["lines"]
 
     def outcome(self, target: str, scores: Float64) -> Outcome:

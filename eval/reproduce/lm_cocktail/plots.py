@@ -33,6 +33,8 @@ MARKS = {
                 ("tab:brown", "^"),
                 ("darkgoldenrod", "^"),
                 ("limegreen", "^"),
+                ("deeppink", "P"),
+                ("crimson", "P"),
                 ("tab:purple", "v"),
                 ("violet", "v"),
             ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from choose import LM_ALL, LM_TWO
-from fronts import LINEAR, base_and_merged, read_fronts
+from fronts import LINEAR, read_fronts
 from outcomes import Outcome, gain_kept, verdict
 from pools import drawn, guard_task, read_pool
 
@@ -41,7 +41,7 @@ def chosen_scale(study: Study, method: str, target: str) -> float:
     examples = drawn(read_pool(study, target), study.setting.sizes[0], study.setting.seeds[0])
     guard = Guard(tasks=tuple(guard_task(study, name) for name in study.setting.targets if name != target))
     strategy = Front(examples="drawn", guard=guard)
-    sources = base_and_merged(study, method)
+    sources = study.sources(pool=method)
     survey = Survey(strategy, Evidence(sources, examples, study.trials(sources)))
     judged = sum(len(ground.queries) for ground in guard.grounds())
     return float(strategy.pick(survey.judge((np.arange(len(examples)), np.arange(judged))))[1])

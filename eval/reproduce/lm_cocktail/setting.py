@@ -59,10 +59,16 @@ class Setting:
         return (*self.targets, *self.others)
 
     def again(self, seed: int) -> Setting:
-        """The same study over with other experts, in a folder of its own, on test queries further on."""
-        tests = replace(self.tests, skipped=self.tests.skipped + seed * self.tests.queries)
-        name = f"{self.name}-seed-{seed}".removeprefix("-")
-        return replace(self, name=name, tests=tests, tuning=replace(self.tuning, seed=seed))
+        """The same study over with other experts and test queries further on: one draw of each row."""
+        return replace(
+            self,
+            name=f"{self.name}-seed-{seed}".removeprefix("-"),
+            strangers={},
+            tests=replace(self.tests, skipped=self.tests.skipped + seed * self.tests.queries),
+            tuning=replace(self.tuning, seed=seed),
+            sizes=self.sizes[:1],
+            seeds=self.seeds[:1],
+        )
 
 
 # Hot: the expert of a first trial, 150 steps at 4e-4, lost eight points elsewhere. The first 120 queries of

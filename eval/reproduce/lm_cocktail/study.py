@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import os
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from calibrate import calibrate
-from choose import choose
+from choose import FEW, choose
 from domains import Pair, tested_queries, training_rows, write_cut
-from experts import tune_experts
+from experts import merged_pool, tune_experts
 from fronts import fronts
 from memory import RememberingTrials
-from pools import guard_task, read_pool, write_pool
+from pools import drawn, guard_task, read_pool, write_pool
 from scales import scales
 from setting import REPORTED, SMALL, Setting, Size
 from tables import tables
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from embedmerge.sources import Source
+    from embedmerge.weighting.examples import Example
 
 SETTINGS = EncodingSettings(precision="auto", max_seq_length=128)
 
@@ -61,13 +63,14 @@ class Study:
         self.setting = setting
         self.base = embedded_base()
 
-    def sources(self, *experts: str, target: str | None = None) -> list[Source]:
-        """Base and experts, opened."""
+    def sources(self, *experts: str, pool: str | None = None) -> list[Source]:
+        """Base, experts, and the merge of all experts by a method, opened."""
         folders = tune_experts(self)
-        specs = [SourceSpec("base", str(self.base), "base")] + [
-            SourceSpec(name, str(folders[name]), "target" if name == target else "peer") for name in experts
-        ]
-        opened, _ = open_sources(specs)
+        named = {name: folders[name] for name in experts}
+        if pool:
+            named[pool] = merged_pool(self, pool)
+        specs = [SourceSpec(name, str(folder), "peer") for name, folder in named.items()]
+        opened, _ = open_sources([SourceSpec("base", str(self.base), "base"), *specs])
         return opened
 
     def trials(self, sources: Sequence[Source]) -> RememberingTrials:
@@ -112,12 +115,18 @@ class Study:
     def pool_texts(self) -> list[str]:
         """Every text that weights may be chosen on."""
         targets = self.setting.targets
-        examples = [example for name in targets for example in read_pool(self, name)]
+        examples = [example for name in targets for example in self._drawn(name)]
         texts = [text for example in examples for text in (example.query, *example.pos, *example.neg)]
         guard = [text for ground in Guard().grounds() for text in ground.queries]
         labelled = [ground for name in targets for ground in Guard(tasks=(guard_task(self, name),)).grounds()]
         texts += [text for ground in labelled for text in (*ground.queries, *ground.passages)]
         return list(dict.fromkeys([*guard, *texts, *texts_of(self.strangers().values())]))
+
+    def _drawn(self, name: str) -> list[Example]:
+        """A domain's examples of all draws."""
+        pool = read_pool(self, name)
+        draws = product((FEW, *self.setting.sizes), self.setting.seeds)
+        return [example for number, seed in draws for example in drawn(pool, number, seed)]
 
     def test_texts(self) -> list[str]:
         """Every text of the test sets."""

@@ -28,7 +28,9 @@ def tables(study: Study) -> None:
     """Write `study.md` and the plots into the scratch folder."""
     scores = Scores(study)
     parts = [summary(scores), by_target(scores), against_reference(scores), off_truth(study, scores)]
-    parts += [ceilings(scores), by_budget(study, scores)]
+    parts.append(ceilings(scores))
+    if (study.work / "reach.json").exists():
+        parts.append(by_budget(study, scores))
     parts += [front_table(study, scores), scale_table(study, scores)]
     (study.work / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print("\n\n".join(parts))
@@ -117,18 +119,18 @@ def against_reference(scores: Scores) -> str:
 
 def ceilings(scores: Scores) -> str:
     """Gain kept by the best mixture that keeps the others, as only the test sets themselves can tell."""
-    heads = [f"2 models, {method}" for method in scores.lines] + ["all, linear"]
+    heads = [*(f"2 models, {method}" for method in scores.lines), *scores.ceilings]
     lines = [f"| others at most below the base | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for place, loss in enumerate(LOSSES):
         cells = []
         for of_targets in scores.lines.values():
             found = [_best_of_line(scores, target, of_targets[target], loss) for target in scores.targets]
             cells.append(f"{gain_kept(found):.0f} %")
-        gains = sum(best[place] for best in scores.ceilings) - sum(
-            scores.outcome(target, scores.alone["base"]).target for target in scores.targets
-        )
-        tuned = sum(scores.outcome(target, scores.alone[target]).gain for target in scores.targets)
-        lines.append(f"| {loss:.1f} | {' | '.join([*cells, f'{100 * gains / tuned:.0f} %'])} |")
+        alone = [(target, scores.outcome(target, scores.alone[target])) for target in scores.targets]
+        for best in scores.ceilings.values():
+            gains = sum(best[target][place] - (each.target - each.gain) for target, each in alone)
+            cells.append(f"{100 * gains / sum(each.gain for _, each in alone):.0f} %")
+        lines.append(f"| {loss:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SHARES = np.round(np.linspace(0, 1, 41), 3)  # of the fine-tune, on the line from the base
 # Rows whose first draw is merged and encoded. Half and half is a midpoint, and exact as it is.
 TRUE_ROWS = (
+    "embedmerge, all merged first, guard with labels",
     "embedmerge, 2 models, iso_linear",
     "embedmerge, all, guard with labels",
     LM_ALL,
@@ -35,18 +37,41 @@ TRUE_ROWS = (
 )
 
 
-class Tests:
-    """All test sets under all mixtures of the base and the experts, merged in one way."""
+@dataclass(frozen=True)
+class World:
+    """Which models can be weighed, and how.
 
-    def __init__(self, study: Study, method: str) -> None:
-        study.remember(study.test_texts(), method)
-        sources = study.sources(*study.setting.targets)
+    Attributes:
+        experts: Domains.
+        method: How they are merged.
+        pool: How all experts are merged into one more of them.
+    """
+
+    experts: tuple[str, ...]
+    method: str = "linear"
+    pool: str | None = None
+
+    @classmethod
+    def of_choice(cls, study: Study, choice: dict[str, Any]) -> World:
+        """Of all experts, but of a merged pool and the target's alone where there is one."""
+        experts = (choice["target"],) if choice["pool"] else study.setting.targets
+        return cls(experts, choice["method"], choice["pool"])
+
+
+class Tests:
+    """All test sets under all mixtures of some models."""
+
+    def __init__(self, study: Study, world: World) -> None:
+        if not world.pool:
+            study.remember(study.test_texts(), world.method)
+        sources = study.sources(*world.experts, pool=world.pool)
         self.names = [source.name for source in sources]
         grounds = [Retrieval(name, pool) for name, pool in study.tests().items()]
         self.landscape = Landscape(
-            study.trials(sources), grounds, Guard(most=8).grounds(), MethodChoice(method)
+            study.trials(sources), grounds, Guard(most=8).grounds(), MethodChoice(world.method)
         )
-        self.landscape.bend([edge for edge in self.landscape.mesh.edges if 0 in edge])
+        edges = self.landscape.mesh.edges
+        self.landscape.bend(edges if world.pool else [edge for edge in edges if 0 in edge])
 
     def scores(self, weights: Sequence[dict[str, float]]) -> Float64:
         """Approximate nDCG@10 of mixtures on each set, shape (mixtures, sets)."""
@@ -73,18 +98,20 @@ class Tests:
 def test(study: Study) -> None:
     """Score base, experts, the lines between them, and every choice."""
     choices = read_choices(study)
-    record: dict[str, Any] = {"sets": list(study.tests()), "lines": {}, "choices": choices}
-    for method in methods_of(choices):
-        tests = Tests(study, method)
-        if method == "linear":
+    record: dict[str, Any] = {"sets": list(study.tests()), "lines": {}, "ceilings": {}, "choices": choices}
+    for world, own in worlds_of(study, choices).items():
+        tests = Tests(study, world)
+        places = [record["sets"].index(name) for name in world.experts]
+        if world.method == "linear":
+            found = best_of_pool(tests.of_vectors, len(tests.names), places)
+            label = f"2 models and {world.pool} of all" if world.pool else "all, linear"
+            record["ceilings"].setdefault(label, {}).update(zip(world.experts, found, strict=True))
+        if not world.pool:
+            record["lines"][world.method] = {target: tests.line(target) for target in world.experts}
+        if world == World(study.setting.targets):
             alone = tests.scores([{name: 1.0} for name in tests.names])
             record["alone"] = dict(zip(tests.names, alone.tolist(), strict=True))
-            own = [record["sets"].index(target) for target in study.setting.targets]
-            record["ceilings"] = best_of_pool(tests.of_vectors, len(tests.names), own)
-        record["lines"][method] = {target: tests.line(target) for target in study.setting.targets}
-        merged_so = [choice for choice in choices if choice["method"] == method]
-        found = tests.scores([choice["weights"] for choice in merged_so])
-        for choice, scores in zip(merged_so, found, strict=True):
+        for choice, scores in zip(own, tests.scores([each["weights"] for each in own]), strict=True):
             choice["scores"] = scores.tolist()
     write_json(study.work / "scores.json", record)
 
@@ -92,22 +119,22 @@ def test(study: Study) -> None:
 def truth(study: Study) -> None:
     """Merge and encode the first draw of some rows."""
     first = [choice for choice in read_choices(study) if is_first(study, choice)]
-    tests: dict[str, Tests] = {}
-    for row in TRUE_ROWS:
-        missing = [
-            choice for choice in first if choice["row"] == row and not true_file(study, choice).exists()
-        ]
-        for choice in missing:
-            method = choice["method"]
-            tests[method] = tests.get(method) or Tests(study, method)
-            scores = tests[method].true_scores(choice["weights"])
+    wanted = [choice for row in TRUE_ROWS for choice in first if choice["row"] == row]
+    missing = [choice for choice in wanted if not true_file(study, choice).exists()]
+    for world, own in worlds_of(study, missing).items():
+        tests = Tests(study, world)
+        for choice in own:
+            scores = tests.true_scores(choice["weights"])
             write_json(true_file(study, choice), {"scores": scores.tolist()})
             print(choice["target"], choice["row"], flush=True)
 
 
-def methods_of(choices: Sequence[dict[str, Any]]) -> list[str]:
-    """How the choices' sources are merged."""
-    return list(dict.fromkeys(choice["method"] for choice in choices))
+def worlds_of(study: Study, choices: Sequence[dict[str, Any]]) -> dict[World, list[dict[str, Any]]]:
+    """Choices by what was to be weighed."""
+    found: dict[World, list[dict[str, Any]]] = {}
+    for choice in choices:
+        found.setdefault(World.of_choice(study, choice), []).append(choice)
+    return found
 
 
 def true_file(study: Study, choice: dict[str, Any]) -> Path:
