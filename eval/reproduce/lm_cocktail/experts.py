@@ -1,4 +1,4 @@
-"""One expert per domain, tuned from MiniLM with every weight free and hot enough to forget; a merge of all."""
+"""One expert per domain, tuned from MiniLM with every weight free, hot enough to forget; and a merge of all."""
 
 from __future__ import annotations
 
