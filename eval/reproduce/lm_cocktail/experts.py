@@ -1,4 +1,4 @@
-"""One expert per domain, tuned from MiniLM with every weight free, hot enough to forget; and a merge of all."""
+"""One expert per domain, tuned from MiniLM with every weight free, hot enough to forget; and their merge."""
 
 from __future__ import annotations
 
