@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,12 +43,15 @@ class Row:
             domains, or labelled collections that nobody tuned on.
         method: How they are merged.
         pool: How all experts are merged first, the merge being weighed as one more source.
+        anchored: Whether the model half-way from the base to that merge takes the base's place instead, so
+            that it is what general quality is kept of.
     """
 
     experts: Literal["target", "all", "peers"]
     guard: Literal["text", "domains", "strangers"] = "text"
     method: str = "linear"
     pool: str | None = None
+    anchored: bool = False
 
 
 OURS = {
@@ -62,6 +65,7 @@ OURS = {
     "embedmerge, all, iso_linear": Row("all", method="iso_linear"),
     "embedmerge, all merged first": Row("target", pool="iso_cts"),
     "embedmerge, all merged first, guard with labels": Row("target", guard="domains", pool="iso_cts"),
+    "embedmerge, all merged first, as the base": Row("target", pool="iso_cts", anchored=True),
     "embedmerge, without the fine-tune": Row("peers"),
     "embedmerge, without the fine-tune, guard with labels": Row("peers", guard="domains"),
 }
@@ -139,6 +143,11 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
         "domains": tuple(guard_task(study, name) for name in peers),
         "strangers": tuple(study.stranger_tasks()),
     }[rule.guard]
+    if rule.anchored:
+        assert rule.pool
+        found = guarded(study, rule, study.anchored(target, rule.pool), examples, Guard(tasks=tasks))
+        halves = dict.fromkeys(("base", rule.pool), found.weights["base"] / 2)
+        return replace(found, weights={**halves, target: found.weights[target]})
     return guarded(study, rule, study.sources(*experts, pool=rule.pool), examples, Guard(tasks=tasks))
 
 

@@ -45,3 +45,12 @@ def merged_pool(study: Study, method: str) -> Path:
         specs = [source.spec for source in study.sources(*experts)]
         merge(specs, [0.0] + [1 / len(experts)] * len(experts), folder, method=method)
     return folder
+
+
+def anchor(study: Study, method: str) -> Path:
+    """The folder of the model half-way from the base to that merge."""
+    folder = study.work / "merged" / f"half-{method}"
+    if not folder.exists():
+        specs = [source.spec for source in study.sources(pool=method)]
+        merge(specs, [0.5, 0.5], folder, dtype="float32")
+    return folder

@@ -19,7 +19,7 @@ import torch
 from calibrate import calibrate
 from choose import FEW, choose
 from domains import Pair, tested_queries, training_rows, write_cut
-from experts import merged_pool, tune_experts
+from experts import anchor, merged_pool, tune_experts
 from fronts import fronts
 from memory import RememberingTrials
 from pools import drawn, guard_task, read_pool, write_pool
@@ -72,6 +72,14 @@ class Study:
         specs = [SourceSpec(name, str(folder), "peer") for name, folder in named.items()]
         opened, _ = open_sources([SourceSpec("base", str(self.base), "base"), *specs])
         return opened
+
+    def anchored(self, target: str, pool: str) -> list[Source]:
+        """The model half-way from the base to a merge of all experts in the base's place, and one expert."""
+        specs = [
+            SourceSpec("base", str(anchor(self, pool)), "base"),
+            SourceSpec(target, str(tune_experts(self)[target]), "target"),
+        ]
+        return open_sources(specs)[0]
 
     def trials(self, sources: Sequence[Source]) -> RememberingTrials:
         """Encoders that share one memory."""
