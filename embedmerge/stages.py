@@ -129,7 +129,6 @@ def score_all(
         for task in tasks:
             encoder.progress = labelled(progress, f"{task.name}: {checkpoint.name}")
             scores.append(score(encoder, task, store, identity))
-        meter.encoded, meter.cache_hits = encoder.counts.encoded, encoder.counts.hits
     files = tuple(store.path(encoder, task) for task in tasks)
     given = checkpoint.location.given
     return Evaluated(given, tuple(tasks), tuple(scores), files, meter.cost, encoder.precision)

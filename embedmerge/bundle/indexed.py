@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from embedmerge.bundle.intake import Intake
     from embedmerge.bundle.manifest import Manifest
     from embedmerge.bundle.remarks import Remarks
-    from embedmerge.retrieval.encoder import Counts
+    from embedmerge.retrieval.counts import Counts
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def command(
     Run it again after an interruption and it goes on where it stopped.
     """
     from embedmerge.cli.console import Screen, print_json
+    from embedmerge.evaluation.cost import measured
     from embedmerge.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -37,7 +38,7 @@ def command(
     folder = output or (Path(loaded.output.folder) if loaded.output.folder else None)
     if folder is None:
         raise EmbedmergeError("-o: name the run folder, or give the recipe an output.folder")
-    with Screen(quiet=as_json) as screen:
+    with Screen(quiet=as_json) as screen, measured() as meter:
         screen.stage("loading libraries")
         from embedmerge.run import run_recipe
 
@@ -49,9 +50,13 @@ def command(
         return
     from rich.console import Console
 
+    from embedmerge.report.costs import cost_table
     from embedmerge.report.terminal import print_report
 
-    print_report(report, Console())
+    console = Console()
+    print_report(report, console)
+    console.print()
+    console.print(cost_table({"this run": meter.cost}))
     typer.echo(f"\nmodel   {folder / 'model'}\nreport  {folder / 'report.html'}")
 
 

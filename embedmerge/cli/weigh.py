@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,6 +81,7 @@ def command(
     """Choose one weight per source: the best on examples of the target that keeps general quality."""
     from embedmerge.cli.console import Screen, print_json
     from embedmerge.cli.options import encoding, method_parameters, named_sources
+    from embedmerge.evaluation.cost import measured
 
     given = {
         "examples": examples,
@@ -95,7 +97,7 @@ def command(
     stated = {key: value for key, value in given.items() if value not in (None, {})}
     for key, value in map(_setting, settings):
         _put(stated, key, value)
-    with Screen(quiet=as_json) as screen:
+    with Screen(quiet=as_json) as screen, measured() as meter:
         from embedmerge.api import weigh
         from embedmerge.weighting.registry import parse_strategy
         from embedmerge.weighting.strategy import MethodChoice
@@ -104,7 +106,7 @@ def command(
         sources = named_sources(base, expert, target, pooling, normalise)
         by = MethodChoice(method, method_parameters(param))
         choice = weigh(sources, chosen, encoding(precision), screen.progress, method=by)
-    facts = _facts(strategy, choice)
+    facts = {**_facts(strategy, choice), "cost": asdict(meter.cost)}
     if output is not None:
         from embedmerge.atomic import write_json
 
@@ -114,9 +116,13 @@ def command(
         return
     from rich.console import Console
 
+    from embedmerge.report.costs import cost_table
     from embedmerge.report.terminal import print_selection
 
-    print_selection(choice, Console())
+    console = Console()
+    print_selection(choice, console)
+    console.print()
+    console.print(cost_table({"weighing": meter.cost}))
 
 
 def _facts(strategy: str, choice: Choice) -> dict[str, Any]:

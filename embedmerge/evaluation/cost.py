@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedmerge.retrieval.counts import OF_PROCESS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +30,7 @@ class Cost:
         seconds: Wall time.
         cpu_seconds: User and system time of this process and of the children it has waited for.
         peak_mib: Most memory that this process had resident meanwhile.
-        encoded: Texts that a model encoded.
+        encoded: Texts that models encoded in this process.
         cache_hits: Texts whose embeddings were in the cache.
     """
 
@@ -58,13 +60,9 @@ class Meter:
     """Runs while a piece of work is done.
 
     Attributes:
-        encoded: To be counted up by whoever encodes.
-        cache_hits: Likewise.
         cost: What the work cost; there once it is over.
     """
 
-    encoded: int = 0
-    cache_hits: int = 0
     cost: Cost = field(init=False)
 
 
@@ -77,11 +75,12 @@ def measured() -> Iterator[Meter]:
     which is then too high.
 
     >>> with measured() as meter:
-    ...     meter.encoded += 3
+    ...     total = sum(range(1000))
     >>> meter.cost.encoded, meter.cost.seconds < 5
-    (3, True)
+    (0, True)
     """
     meter = Meter()
+    encoded, hits = OF_PROCESS.encoded, OF_PROCESS.hits
     mark, wall, cpu = _high_water(), time.perf_counter(), _cpu_seconds()
     with _Watch() as watch:
         try:
@@ -90,7 +89,9 @@ def measured() -> Iterator[Meter]:
             seconds, cpu_seconds = time.perf_counter() - wall, _cpu_seconds() - cpu
             risen = _high_water()
             peak = risen if risen > mark else watch.look()
-            meter.cost = Cost(seconds, cpu_seconds, peak / MIB, meter.encoded, meter.cache_hits)
+            meter.cost = Cost(
+                seconds, cpu_seconds, peak / MIB, OF_PROCESS.encoded - encoded, OF_PROCESS.hits - hits
+            )
 
 
 class _Watch(threading.Thread):

@@ -109,14 +109,13 @@ def check_index(
     from embedmerge.reindexing.arrangement import ArrangedEncoder
 
     texts = list(task.texts.documents.values())
-    before = old.counts.encoded + new.counts.encoded
     with measured() as meter:
         rotation = _fitted(old, new, texts)
         scores = {
             arrangement.name: score_once(ArrangedEncoder(arrangement), task, arrangement.similarity)
             for arrangement in _arrangements(old, new, rotation)
         }
-    encoded = old.counts.encoded + new.counts.encoded - before
+    cost = meter.cost
     paired = PairedTask.of(scores)
     arrangements = {name: _arranged(paired, name) for name in scores}
     staying = arrangements.get(STAYING)
@@ -134,7 +133,7 @@ def check_index(
             staying.to_encoded if staying else None, difference([paired], ROTATED, ENCODED), margin
         ),
         rotation_documents=rotation.fitted_on,
-        cpu_seconds=documents_in_all * meter.cost.cpu_seconds / encoded if encoded >= FEWEST else None,
+        cpu_seconds=documents_in_all * cost.cpu_seconds / cost.encoded if cost.encoded >= FEWEST else None,
     )
 
 

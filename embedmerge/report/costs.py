@@ -1,4 +1,4 @@
-"""What evaluating cost, model by model, in a terminal."""
+"""What some work cost, in a terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ HEADINGS = ("seconds", "CPU seconds", "peak MiB", "texts encoded", "from the cac
 
 
 def cost_table(costs: Mapping[str, Cost]) -> Table:
-    """One row per model.
+    """One row per piece of work.
 
     Args:
-        costs: By the model's name.
+        costs: By the model's name, or what was done.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cost", overflow="fold")

@@ -14,6 +14,7 @@ from embedmerge.atomic import new_file
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.batching import rows_by_length, tokenised_batches
 from embedmerge.retrieval.cache import EmbeddingCache, text_keys
+from embedmerge.retrieval.counts import OF_PROCESS, Counts
 from embedmerge.retrieval.loading import Modules
 from embedmerge.retrieval.precision import PrecisionChoice, choose_precision
 from embedmerge.retrieval.settings import Backend, EncoderModel, EncodingSettings, Kind, Precision
@@ -34,19 +35,6 @@ __all__ = ["Backend", "Encoder", "EncoderModel", "EncodingSettings", "Kind", "Pr
 # not depend on where an earlier run was interrupted, and that run has lost at most one window. Among so
 # many texts sorted by length, padding is about one token in a hundred.
 WINDOW = 512
-
-
-@dataclass
-class Counts:
-    """What an encoder has done.
-
-    Attributes:
-        encoded: Texts computed.
-        hits: Texts found in the cache, or met shortly before in the same request.
-    """
-
-    encoded: int = 0
-    hits: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,8 +199,8 @@ class Encoder:
 
     def _completed(self, window: _Window, pooling: str | None) -> dict[bytes, Embeddings]:
         """Compute what a window lacks, and keep it."""
-        self.counts.encoded += len(window.missing)
-        self.counts.hits += len(window.keys) - len(window.missing)
+        for counts in (self.counts, OF_PROCESS):
+            counts.add(len(window.missing), len(window.keys) - len(window.missing))
         if not window.missing:
             return {}
         vectors = self._computed(window.batches, pooling, self.bf16)

@@ -42,7 +42,7 @@ def test_front_is_the_default(pair, guard_text, examples_file: Path, tmp_path: P
     assert code == 0, err
     found = json.loads(out)
     assert json.loads(kept.read_text()) == found
-    assert list(found) == ["weights", "strategy", "losses", "losses_se", "parameters", "selection"]
+    assert list(found) == ["weights", "strategy", "losses", "losses_se", "parameters", "selection", "cost"]
     assert (found["strategy"], found["parameters"]) == ("front", None)
     assert sum(found["weights"].values()) == pytest.approx(1)
     selection = found["selection"]

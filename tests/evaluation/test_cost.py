@@ -3,10 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from embedmerge.checkpoint.hub import Location
+from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.evaluation.cost import MIB, measured
+from embedmerge.stages import encoder_of
 
 
 def busy(seconds: float) -> None:
@@ -44,12 +48,15 @@ def test_each_block_has_its_own_peak() -> None:
     assert outer.cost.peak_mib >= large.cost.peak_mib - 1
 
 
-def test_what_was_encoded_is_counted_up() -> None:
+def test_what_all_encoders_did_meanwhile_is_counted(base: Path) -> None:
+    encoders = [encoder_of(open_checkpoint(Location(name, base, None), name)) for name in ("one", "other")]
+    encoders[0].embed(["asked before"])
     with measured() as meter:
-        meter.encoded += 512
-        meter.cache_hits += 100
-        meter.encoded += 88
-    assert (meter.cost.encoded, meter.cost.cache_hits) == (600, 100)
+        encoders[0].embed(["a", "b", "a"])
+        with measured() as inner:
+            encoders[1].embed(["b", "c"])
+    assert (inner.cost.encoded, inner.cost.cache_hits) == (1, 1)
+    assert (meter.cost.encoded, meter.cost.cache_hits) == (3, 2)
 
 
 def test_a_block_that_fails_has_its_cost_all_the_same() -> None:

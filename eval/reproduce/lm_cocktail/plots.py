@@ -35,6 +35,7 @@ MARKS = {
                 ("limegreen", "^"),
                 ("deeppink", "P"),
                 ("crimson", "P"),
+                ("black", "P"),
                 ("tab:purple", "v"),
                 ("violet", "v"),
             ],
