@@ -116,7 +116,7 @@ def choice_file(study: Study, target: str, row: str, number: int, seed: int) -> 
 def cells(study: Study) -> Iterator[tuple[str, int, int]]:
     """Row, number of examples, seed; first one draw of every row."""
     sizes, seeds = study.setting.sizes, study.setting.seeds
-    ours = [row for row, rule in OURS.items() if rule.guard != "strangers" or study.setting.strangers]
+    ours = rows_of(study)
     first, *rest = [(number, seed) for seed in seeds for number in sizes]
     yield LM_TWO, 0, 0
     yield LM_ALL, FEW, seeds[0]
@@ -125,6 +125,13 @@ def cells(study: Study) -> Iterator[tuple[str, int, int]]:
     of_two = [row for row in ours if OURS[row].experts == "target"]
     yield from ((row, *draw) for row in of_two for draw in rest)
     yield from ((row, *draw) for draw in rest for row in ours if row not in of_two)
+
+
+def rows_of(study: Study) -> list[str]:
+    """Our rows that this study has."""
+    setting = study.setting
+    there = [row for row in OURS if row in setting.ours or not setting.ours]
+    return [row for row in there if OURS[row].guard != "strangers" or setting.strangers]
 
 
 def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> Chosen:

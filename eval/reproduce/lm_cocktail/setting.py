@@ -22,6 +22,15 @@ class Size:
     skipped: int = 0
 
 
+AGAIN = (
+    "embedmerge, 2 models",
+    "embedmerge, all",
+    "embedmerge, all merged first",
+    "embedmerge, all merged first, as the base",
+)
+AGAIN_METHODS = ("linear", "iso_cts")
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the study is about, and how much of it.
@@ -39,6 +48,7 @@ class Setting:
         sizes: Numbers of examples that weights are chosen from; the first is what is compared by target.
         seeds: Of the draws of examples.
         methods: Whose scale is swept; all that take the experts at once where empty.
+        ours: Rows of ours; all where empty.
     """
 
     name: str
@@ -52,6 +62,7 @@ class Setting:
     sizes: tuple[int, ...] = (20, 5, 100)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ()
+    ours: tuple[str, ...] = ()
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -59,7 +70,7 @@ class Setting:
         return (*self.targets, *self.others)
 
     def again(self, seed: int) -> Setting:
-        """The same study over with other experts and test queries further on: one draw of each row."""
+        """The same over with other experts and test queries further on: a few rows, one draw of each."""
         return replace(
             self,
             name=f"{self.name}-seed-{seed}".removeprefix("-"),
@@ -68,6 +79,8 @@ class Setting:
             tuning=replace(self.tuning, seed=seed),
             sizes=self.sizes[:1],
             seeds=self.seeds[:1],
+            methods=AGAIN_METHODS,
+            ours=AGAIN,
         )
 
 

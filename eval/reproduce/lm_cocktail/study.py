@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from calibrate import calibrate
-from choose import FEW, choose
+from choose import FEW, OURS, choose, rows_of
 from domains import Pair, tested_queries, training_rows, write_cut
 from experts import anchor, merged_pool, tune_experts
 from fronts import fronts
@@ -126,8 +126,10 @@ class Study:
         examples = [example for name in targets for example in self._drawn(name)]
         texts = [text for example in examples for text in (example.query, *example.pos, *example.neg)]
         guard = [text for ground in Guard().grounds() for text in ground.queries]
-        labelled = [ground for name in targets for ground in Guard(tasks=(guard_task(self, name),)).grounds()]
-        texts += [text for ground in labelled for text in (*ground.queries, *ground.passages)]
+        if any(OURS[row].guard == "domains" for row in rows_of(self)):
+            tasks = tuple(guard_task(self, name) for name in targets)
+            grounds = Guard(tasks=tasks).grounds()
+            texts += [text for ground in grounds for text in (*ground.queries, *ground.passages)]
         return list(dict.fromkeys([*guard, *texts, *texts_of(self.strangers().values())]))
 
     def _drawn(self, name: str) -> list[Example]:
