@@ -38,9 +38,9 @@ def lock(
 ) -> dict[str, Any]:
     """Everything a run depends on, as plain values.
 
-    The run folder is left out: where a result lies does not change it.
+    The run folder and the number of threads are left out: they do not change a result.
     """
-    content = recipe.model_dump(mode="json", exclude={"output"})
+    content = recipe.model_dump(mode="json", exclude={"output": True, "encoding": {"threads"}})
     settings = recipe.encoding.settings()
     return {
         "embedmerge": embedmerge.__version__,

@@ -124,6 +124,8 @@ class Encoding(_Part):
         precision: `fp32`, `bf16`, or `auto` for bf16 where the processor has it natively.
         max_seq_length: Tokens after which text is cut; None for each model's own.
         device: Torch device; None for sentence-transformers' choice.
+        devices: Devices that evaluation encodes on at a time, one process each.
+        threads: Batches that are computed at a time on a CPU; no result depends on it.
         trust_remote_code: Whether code that comes with a model may run.
         backend: `torch`; `onnx` or `openvino` for evaluation, where collections are large.
     """
@@ -131,6 +133,8 @@ class Encoding(_Part):
     precision: Precision = "fp32"
     max_seq_length: int | None = Field(default=None, gt=0)
     device: str | None = None
+    devices: tuple[str, ...] = ()
+    threads: int | None = Field(default=None, gt=0)
     trust_remote_code: bool = False
     backend: Backend = "torch"
 

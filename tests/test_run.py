@@ -165,6 +165,22 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe: Recipe, tmp_path: 
     assert run_recipe(other, tmp_path / "run", fresh=True).weights["base"] == pytest.approx(1 / 3)
 
 
+def test_another_number_of_threads_is_the_same_run(recipe: Recipe, tmp_path: Path) -> None:
+    report = run_recipe(recipe, tmp_path / "run")
+    threads = recipe.encoding.model_copy(update={"threads": 1})
+    assert run_recipe(recipe.model_copy(update={"encoding": threads}), tmp_path / "run") == report
+
+
+def test_two_processes_evaluate_to_the_same_scores(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
+    alone = run_recipe(recipe, tmp_path / "alone")
+    monkeypatch.setenv("EMBEDMERGE_CACHE", str(tmp_path / "other cache"))
+    devices = recipe.encoding.model_copy(update={"devices": ("cpu", "cpu")})
+    assert (
+        run_recipe(recipe.model_copy(update={"encoding": devices}), tmp_path / "run").comparison
+        == alone.comparison
+    )
+
+
 def test_changed_examples_are_another_run(recipe: Recipe, tmp_path: Path, examples_file: Path) -> None:
     mine = tmp_path / "few.jsonl"
     mine.write_bytes(examples_file.read_bytes())

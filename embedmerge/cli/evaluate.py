@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import Backend, DataDir, Json, MaxLength, Precision
+from embedmerge.cli.options import Backend, DataDir, Device, Json, MaxLength, Precision
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def command(
     precision: Precision = "fp32",
     max_seq_length: MaxLength = None,
     backend: Backend = "torch",
+    device: Device = [],
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +62,7 @@ def command(
             {"target": target_task, "general": task},
             suite=suite,
             languages=language,
-            settings=encoding(precision, max_seq_length, backend),
+            settings=encoding(precision, max_seq_length, backend, device),
             store=output,
             runs=runs,
             data_dir=data_dir,

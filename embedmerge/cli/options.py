@@ -10,6 +10,8 @@ import typer
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from embedmerge.sources import SourceSpec
 
 Base = Annotated[str, typer.Option("--base", help="Folder or hub id of the base.")]
@@ -44,6 +46,10 @@ Backend = Annotated[
         "--backend",
         help="torch, or onnx or openvino, for which each model is converted first: pays on large corpora.",
     ),
+]
+Device = Annotated[
+    list[str],
+    typer.Option("--device", help="Torch device, such as cuda:0; repeat to encode on several at a time."),
 ]
 MaxLength = Annotated[
     int | None, typer.Option("--max-seq-length", help="Cut texts after so many tokens.", min=1)
@@ -81,17 +87,25 @@ def named_sources(
     return specs
 
 
-def encoding(precision: str, max_seq_length: int | None = None, backend: str = "torch") -> Any:
+def encoding(
+    precision: str, max_seq_length: int | None = None, backend: str = "torch", devices: Sequence[str] = ()
+) -> Any:
     """Encoding settings from options.
 
     Raises:
-        EmbedmergeError: No such precision or backend, or a library of it is missing.
+        EmbedmergeError: No such precision, device or backend, or a library of it is missing.
     """
     from embedmerge.retrieval.encoder import EncodingSettings
 
     if precision not in ("auto", "fp32", "bf16"):
         raise EmbedmergeError(f"--precision {precision}: must be auto, fp32 or bf16")
-    return EncodingSettings(precision=precision, max_seq_length=max_seq_length, backend=backend)  # type: ignore[arg-type]
+    return EncodingSettings(
+        precision=precision,  # type: ignore[arg-type]
+        max_seq_length=max_seq_length,
+        device=devices[0] if len(devices) == 1 else None,
+        devices=tuple(devices) if len(devices) > 1 else (),
+        backend=backend,  # type: ignore[arg-type]
+    )
 
 
 def method_parameters(given: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embedmerge.cli.options import DataDir, Json, MaxLength, Precision
+from embedmerge.cli.options import DataDir, Device, Json, MaxLength, Precision
 
 
 def command(
@@ -38,6 +38,7 @@ def command(
         int, typer.Option("--most-queries", help="Queries to ask; a sample of more.", min=1)
     ] = 2000,
     precision: Precision = "fp32",
+    device: Device = [],
     max_seq_length: MaxLength = None,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -56,7 +57,7 @@ def command(
             margin=margin,
             documents=documents,
             most_queries=most_queries,
-            settings=encoding(precision, max_seq_length),
+            settings=encoding(precision, max_seq_length, devices=device),
             data_dir=data_dir,
             progress=screen.progress,
         )

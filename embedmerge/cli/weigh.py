@@ -10,6 +10,7 @@ import typer
 
 from embedmerge.cli.options import (
     Base,
+    Device,
     Experts,
     Json,
     Normalise,
@@ -71,6 +72,7 @@ def command(
     ] = [],
     test_data: TestData = False,
     precision: Precision = "fp32",
+    device: Device = [],
     pooling: Pooling = None,
     normalise: Normalise = None,
     output: Annotated[
@@ -105,7 +107,7 @@ def command(
         chosen = parse_strategy(strategy, stated)
         sources = named_sources(base, expert, target, pooling, normalise)
         by = MethodChoice(method, method_parameters(param))
-        choice = weigh(sources, chosen, encoding(precision), screen.progress, method=by)
+        choice = weigh(sources, chosen, encoding(precision, devices=device), screen.progress, method=by)
     facts = {**_facts(strategy, choice), "cost": asdict(meter.cost)}
     if output is not None:
         from embedmerge.atomic import write_json

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from embedmerge.errors import EmbedmergeError
+from embedmerge.retrieval.devices import require_devices
 from embedmerge.retrieval.precision import native_bf16
 from embedmerge.retrieval.runtimes.running import BACKENDS, require_installed
 
@@ -39,8 +40,8 @@ class EncodingSettings:
             texts. ONNX Runtime has float32 alone.
 
     Raises:
-        EmbedmergeError: There is no such backend, a library of it is missing, it is for a CPU and this
-            process, or it has no bfloat16.
+        EmbedmergeError: A device cannot be used here; there is no such backend, a library of it is missing,
+            it is for a CPU and this process, or it has no bfloat16.
     """
 
     precision: Precision = "fp32"
@@ -53,8 +54,11 @@ class EncodingSettings:
     backend: Backend = "torch"
 
     def __post_init__(self) -> None:
-        if self.backend == "torch":
-            return
+        if self.backend != "torch":
+            self._require_runtime()
+        require_devices(filter(None, (self.device, *self.devices)))
+
+    def _require_runtime(self) -> None:
         if self.backend not in BACKENDS:
             raise EmbedmergeError(f"backend {self.backend}: must be torch, {' or '.join(BACKENDS)}")
         require_installed(self.backend)
@@ -70,6 +74,12 @@ class EncodingSettings:
         if self.precision == "auto" and self.backend != "onnx":
             return native_bf16("cpu") if self.backend == "openvino" else native_bf16()
         return self.precision == "bf16"
+
+    @property
+    def for_few_texts(self) -> EncodingSettings:
+        """The same without what many texts alone pay back: converting the model, starting processes."""
+        device = self.devices[0] if self.devices else self.device
+        return replace(self, backend="torch", devices=(), device=device)
 
     @property
     def runtime(self) -> dict[str, str]:

@@ -50,7 +50,7 @@ def gather(
     from embedmerge.statistics.gathering import statistics_of
     from embedmerge.statistics.store import StatisticsStore
 
-    exact = replace(settings or EncodingSettings(), precision="fp32", backend="torch")
+    exact = replace((settings or EncodingSettings()).for_few_texts, precision="fp32")
     store = StatisticsStore(cache_folder() / "statistics")
     return [
         statistics_of(

@@ -50,8 +50,7 @@ class Trials:
         progress: Progress | None = None,
     ) -> None:
         self.sources = sources
-        # A mixture is encoded once, on few texts: converting it for another runtime would cost more.
-        self.settings = replace(settings, backend="torch")
+        self.settings = settings.for_few_texts  # a mixture is encoded once
         self._cache = cache
         self._texts = texts
         self.progress = progress

@@ -124,6 +124,17 @@ def test_several_processes_give_the_same_vectors(base: Path) -> None:
     encoder.close()
 
 
+@pytest.mark.parametrize("settings", [{"device": "abacus"}, {"devices": ("cpu", "cuda:97")}])
+def test_a_device_that_cannot_be_used_is_refused_with_the_settings(settings: dict) -> None:
+    with pytest.raises(EmbedmergeError, match=r"device (abacus|cuda:97): cannot be used here \(.{9,}\)$"):
+        EncodingSettings(**settings)
+
+
+def test_few_texts_stay_in_this_process_on_the_first_device() -> None:
+    settings = EncodingSettings("bf16", devices=("cpu", "cpu"), max_seq_length=32)
+    assert settings.for_few_texts == EncodingSettings("bf16", device="cpu", max_seq_length=32)
+
+
 def test_a_file_takes_the_vectors_window_by_window(base: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(encoder_module, "WINDOW", 8)
     encoder = Encoder(model(base))
