@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval.collection import read_collection
+from embedmerge.retrieval.collection.flag_embedding import passages_of, query_of
+from embedmerge.retrieval.collection.rows import rows
 from embedmerge.retrieval.collection.splits import is_test
 from embedmerge.sampling import drawn
 
@@ -110,51 +112,31 @@ def refuse_evaluated(setting: str, queries: Iterable[str], evaluated: Mapping[st
 
 
 def load_examples(path: Path) -> list[Example]:
-    """Read examples, a JSON object with `query`, `pos` and optionally `neg` on each line.
+    """Read FlagEmbedding rows, a JSON object with `query`, `pos` and optionally `neg` on each line.
 
     Raises:
         EmbedmergeError: The file is missing or empty, or a row is not an example; names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
+    if not path.exists():
         msg = f"{path}: no such examples file; give a JSONL file with query, pos and neg on each line"
-        raise EmbedmergeError(msg) from error
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read as UTF-8 text ({error})"
-        raise EmbedmergeError(msg) from error
-    examples = [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+        raise EmbedmergeError(msg)
+    examples = [_example(row, where) for where, row in rows(path)]
     if not examples:
         msg = f"{path}: no examples in it; give at least one row with query, pos and neg"
         raise EmbedmergeError(msg)
     return examples
 
 
-def _parse(line: str, where: str) -> Example:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise EmbedmergeError(f"{where}: not a JSON object ({error})") from error
-    if not isinstance(row, dict):
-        raise EmbedmergeError(f"{where}: not a JSON object with query, pos and neg")
-    query = row.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise EmbedmergeError(f"{where}: `query` is missing or empty; it must be a text")
-    pos = _passages(row, "pos", where)
+def _example(row: dict[str, Any], where: str) -> Example:
+    query = query_of(row, where)
+    if not query.strip():
+        raise EmbedmergeError(f"{where}: `query` is empty; an example asks something")
+    pos = passages_of(row, "pos", where)
     if not pos:
         raise EmbedmergeError(
             f"{where}: `pos` is missing or empty; it must be a list of at least one passage"
         )
-    return Example(query, pos, _passages(row, "neg", where))
-
-
-def _passages(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-    passages = row.get(key) or []
-    if isinstance(passages, str):
-        raise EmbedmergeError(f"{where}: `{key}` is a bare string; make it a list, [{passages[:30]!r}]")
-    if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
-        raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")
-    return tuple(passages)
+    return Example(query, tuple(pos), tuple(passages_of(row, "neg", where)))
 
 
 def distinct_examples(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
@@ -190,5 +172,5 @@ def sample_negatives(examples: Sequence[Example], number: int, seed: int) -> lis
 
 def examples_sha256(examples: Sequence[Example]) -> str:
     """Digest over the content of the examples, whatever file they came from."""
-    rows = json.dumps([[example.query, example.pos, example.neg] for example in examples])
-    return hashlib.sha256(rows.encode()).hexdigest()
+    content = json.dumps([[example.query, example.pos, example.neg] for example in examples])
+    return hashlib.sha256(content.encode()).hexdigest()

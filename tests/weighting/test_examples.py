@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.weighting.examples import Example, examples_sha256, load_examples, sample_negatives
+from embedmerge.weighting.examples import (
+    Example,
+    examples_sha256,
+    load_examples,
+    read_examples,
+    sample_negatives,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,16 +32,29 @@ def test_reads_rows_and_skips_blank_lines(tmp_path: Path) -> None:
     assert load_examples(file) == [Example("q", ("p",), ("n",)), Example("r", ("s",), ())]
 
 
+def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
+    row = {"query": "one\u2028line\x85still", "pos": ["p"]}
+    file = tmp_path / "few.jsonl"
+    file.write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert load_examples(file) == [Example(row["query"], ("p",))]
+
+
+def test_compressed_rows_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "few.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"query": "q", "pos": ["p"]}\n'))
+    assert read_examples(str(file)).examples == [Example("q", ("p",))]
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
         ({"pos": ["p"]}, "`query` is missing"),
-        ({"query": "  ", "pos": ["p"]}, "`query` is missing or empty"),
+        ({"query": "  ", "pos": ["p"]}, "`query` is empty"),
         ({"query": 3, "pos": ["p"]}, "`query`"),
         ({"query": "q"}, "`pos` is missing"),
         ({"query": "q", "pos": []}, "`pos` is missing or empty"),
-        ({"query": "q", "pos": "passage"}, "`pos` is a bare string"),
-        ({"query": "q", "pos": ["p"], "neg": "n"}, "`neg` is a bare string"),
+        ({"query": "q", "pos": "passage"}, "`pos` must be a list of texts, and is a bare one; write ['passage']"),
+        ({"query": "q", "pos": ["p"], "neg": "n"}, "`neg` must be a list of texts, and is a bare one"),
         ({"query": "q", "pos": [1]}, "`pos` must be a list of texts"),
         (["q"], "not a JSON object"),
         ("{'query': 'q'}", "not a JSON object"),

@@ -84,7 +84,9 @@ def query_of(row: dict[str, Any], where: str) -> str:
     """
     text = row.get("query")
     if not isinstance(text, str):
-        raise EmbedmergeError(f"{where}: `query` is missing; a row has query, pos and possibly neg")
+        raise EmbedmergeError(
+            f"{where}: `query` is missing, or no text; a row has query, pos and possibly neg"
+        )
     return text
 
 
@@ -95,6 +97,8 @@ def passages_of(row: dict[str, Any], key: str, where: str) -> list[str]:
         EmbedmergeError: They are no list of texts.
     """
     passages = row.get(key) or []
+    if isinstance(passages, str):
+        raise EmbedmergeError(f"{where}: `{key}` must be a list of texts, and is a bare one; write [{passages[:30]!r}]")
     if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
         raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")
     return passages
