@@ -53,7 +53,7 @@ def test_compressed_rows_are_read(tmp_path: Path) -> None:
         ({"query": 3, "pos": ["p"]}, "`query`"),
         ({"query": "q"}, "`pos` is missing"),
         ({"query": "q", "pos": []}, "`pos` is missing or empty"),
-        ({"query": "q", "pos": "passage"}, "`pos` must be a list of texts, and is a bare one; write ['passage']"),
+        ({"query": "q", "pos": "passage"}, "a list of texts, and is a bare one; write ['passage']"),
         ({"query": "q", "pos": ["p"], "neg": "n"}, "`neg` must be a list of texts, and is a bare one"),
         ({"query": "q", "pos": [1]}, "`pos` must be a list of texts"),
         (["q"], "not a JSON object"),

@@ -98,7 +98,8 @@ def passages_of(row: dict[str, Any], key: str, where: str) -> list[str]:
     """
     passages = row.get(key) or []
     if isinstance(passages, str):
-        raise EmbedmergeError(f"{where}: `{key}` must be a list of texts, and is a bare one; write [{passages[:30]!r}]")
+        as_list = [passages[:30]]
+        raise EmbedmergeError(f"{where}: `{key}` must be a list of texts, and is a bare one; write {as_list}")
     if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
         raise EmbedmergeError(f"{where}: `{key}` must be a list of texts")
     return passages
