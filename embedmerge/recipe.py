@@ -16,7 +16,7 @@ from embedmerge.evaluation.suites import Sides, Suite, bundled_suites
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES
-from embedmerge.retrieval.encoder import Backend, EncodingSettings, Precision
+from embedmerge.retrieval.settings import Backend, EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
 from embedmerge.statistics.text import require_fitting
 from embedmerge.weighting.registry import STRATEGIES, Weighting

@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
     from embedmerge.report.queries import Queries
-    from embedmerge.retrieval.encoder import EncodingSettings
     from embedmerge.retrieval.precision import PrecisionChoice
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Strategy

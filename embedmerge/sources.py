@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.settings import EncoderModel, EncodingSettings
 
 Role = Literal["base", "target", "peer"]
 
@@ -162,7 +163,7 @@ def encoder_model(checkpoint: Checkpoint) -> EncoderModel:
     Raises:
         EmbedmergeError: The folder does not say how it pools.
     """
-    from embedmerge.retrieval.encoder import EncoderModel
+    from embedmerge.retrieval.settings import EncoderModel
 
     if checkpoint.pooling is None:
         msg = (

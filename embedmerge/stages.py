@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.store import ScoreStore
     from embedmerge.evaluation.tasks import Task
-    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder
     from embedmerge.retrieval.precision import PrecisionChoice
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.examples import ExampleSet
@@ -99,7 +100,7 @@ def choose(
         EmbedmergeError: The evidence does not allow a choice.
     """
     from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.weighting.strategy import Evidence, MethodChoice
     from embedmerge.weighting.trial import Trials
 

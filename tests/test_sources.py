@@ -14,7 +14,7 @@ from embedmerge.api import merge
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import (
     SourceSpec,
     encoder_model,

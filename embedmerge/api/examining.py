@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embedmerge.diagnosis.diagnose import Diagnosis
     from embedmerge.evaluation.suites import Named
     from embedmerge.reindexing import ReindexCheck
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
 
     Progress = Callable[[str, int, int], None]
 

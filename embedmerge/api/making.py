@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from embedmerge.merging.settings import Setting
     from embedmerge.mixture import Written
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.run import Watcher
     from embedmerge.tuning.resilient import Checks
     from embedmerge.tuning.settings import Preparation, Tuning

@@ -22,8 +22,9 @@ from embedmerge.bundle.remarks import Remarks
 from embedmerge.bundle.replacing import held, replacement
 from embedmerge.bundle.settings import reads
 from embedmerge.errors import EmbedmergeError, nearest
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
 from embedmerge.retrieval.index import VectorIndex
+from embedmerge.retrieval.settings import EncodingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.retrieval.encoder import EncoderModel
+    from embedmerge.retrieval.settings import EncoderModel
 
 DIGITS = 12
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 from embedmerge.bundle.identity import model_of
 from embedmerge.bundle.opening import open_bundle
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from embedmerge.bundle.chunking import Chunking
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import EncodingSettings
 from embedmerge.retrieval.index import IndexSettings
+from embedmerge.retrieval.settings import EncodingSettings
 
 if TYPE_CHECKING:
     from embedmerge.bundle.manifest import Manifest
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.retrieval.encoder import EncoderModel, Kind, Precision
     from embedmerge.retrieval.index.settings import Kind as IndexKind
+    from embedmerge.retrieval.settings import EncoderModel, Kind, Precision
 
 WHOLE = 0
 NONE = "none"  # in place of a layout

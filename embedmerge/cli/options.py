@@ -95,7 +95,7 @@ def encoding(
     Raises:
         EmbedmergeError: No such precision, device or backend, or a library of it is missing.
     """
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
 
     if precision not in ("auto", "fp32", "bf16"):
         raise EmbedmergeError(f"--precision {precision}: must be auto, fp32 or bf16")

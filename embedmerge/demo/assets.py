@@ -29,7 +29,8 @@ from embedmerge.harvest import (
     write_beir,
 )
 from embedmerge.retrieval.cache import EmbeddingCache, cache_folder
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 from embedmerge.tuning import Tuning, tune
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.retrieval.encoder import Encoder, Kind
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.settings import Kind
 
 IN_MEMORY = 50_000  # texts whose embeddings are held in memory
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedmerge.diagnosis.effective_rank import effective_rank
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from embedmerge.checkpoint.layout import Checkpoint
     from embedmerge.exporting.fidelity import Fidelity
     from embedmerge.exporting.runtimes import Target
-    from embedmerge.retrieval.encoder import EncoderModel
+    from embedmerge.retrieval.settings import EncoderModel
 
     Progress = Callable[[str, int, int], None]
 

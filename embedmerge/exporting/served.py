@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
 from embedmerge.retrieval.loading import Modules
 from embedmerge.retrieval.runtimes.serving import serve
+from embedmerge.retrieval.settings import EncodingSettings
 
 if TYPE_CHECKING:
-    from embedmerge.retrieval.encoder import EncoderModel
     from embedmerge.retrieval.runtimes.running import Run
+    from embedmerge.retrieval.settings import EncoderModel
 
 
 class ServedEncoder(Encoder):

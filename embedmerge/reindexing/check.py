@@ -144,7 +144,7 @@ def _fitted(old: Encoder, new: Encoder, texts: Sequence[str]) -> Rotation:
 
 
 def _unit(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    from embedmerge.retrieval.encoder import normalised
+    from embedmerge.retrieval.vectors import normalised
 
     vectors = encoder.embed(texts, encoder.model.prompt("document"))
     return normalised(vectors) if encoder.model.cosine else vectors

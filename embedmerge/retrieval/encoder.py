@@ -17,7 +17,7 @@ from embedmerge.retrieval.cache import EmbeddingCache, text_keys
 from embedmerge.retrieval.counts import OF_PROCESS, Counts
 from embedmerge.retrieval.loading import Modules
 from embedmerge.retrieval.precision import PrecisionChoice, choose_precision
-from embedmerge.retrieval.settings import Backend, EncoderModel, EncodingSettings, Kind, Precision
+from embedmerge.retrieval.settings import EncoderModel, EncodingSettings
 from embedmerge.retrieval.vectors import Embeddings, normalised, write_rows
 from embedmerge.retrieval.well_formed import all_well_formed
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from embedmerge.retrieval.batching import Batch
     from embedmerge.retrieval.forward import DevicePool
-
-__all__ = ["Backend", "Encoder", "EncoderModel", "EncodingSettings", "Kind", "Precision", "normalised"]
 
 # Texts that are looked up, encoded and kept together. Batches are formed within a window, so they do
 # not depend on where an earlier run was interrupted, and that run has lost at most one window. Among so

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 from embedmerge.statistics.gathered import Gathered
 
 if TYPE_CHECKING:

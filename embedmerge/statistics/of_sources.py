@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from embedmerge.checkpoint.reading import TensorLocation
     from embedmerge.mixture import Mixture
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
 
@@ -45,7 +45,7 @@ def gather(
     if kind is None:
         return None
     from embedmerge.retrieval.cache import cache_folder
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import source_encoder
     from embedmerge.statistics.gathering import statistics_of
     from embedmerge.statistics.store import StatisticsStore

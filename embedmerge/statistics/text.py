@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from embedmerge.merging.spec import MethodSpec
     from embedmerge.merging.streaming import Arithmetic
-    from embedmerge.retrieval.encoder import Kind
+    from embedmerge.retrieval.settings import Kind
 
 FEWEST = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 from embedmerge.sampling import drawn
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from embedmerge.atomic import new_folder
 from embedmerge.checkpoint.hub import locate
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.run_folder import held
 from embedmerge.sources import encoder_model
 from embedmerge.tuning.assembling import assemble, copy_adapter

@@ -8,7 +8,7 @@ import numpy as np
 
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 from embedmerge.weighting.decimals import named
 from embedmerge.weighting.mesh import Mesh
 from embedmerge.weighting.quality import Quality, Side

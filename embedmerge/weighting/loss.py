@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 from embedmerge.weighting.ranking import Relevance
 from embedmerge.weighting.surrogate import NOTHING
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from embedmerge.mixture import Mixture
     from embedmerge.retrieval.cache import EmbeddingCache
-    from embedmerge.retrieval.encoder import EncoderModel, EncodingSettings
+    from embedmerge.retrieval.settings import EncoderModel, EncodingSettings
     from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
 

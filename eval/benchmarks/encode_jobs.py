@@ -99,7 +99,8 @@ def embedmerge(model: str, argument: str, out: Path) -> Callable[[list[str]], An
     """Our encoder without a cache; the argument is precision, `openvino` for that, `out` to write a file."""
     from embedmerge.checkpoint.hub import locate
     from embedmerge.checkpoint.layout import open_checkpoint
-    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import encoder_model
 
     precision, *further = argument.split(",")

@@ -31,7 +31,8 @@ from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.exporting.job import export_model
 from embedmerge.exporting.runtimes import Target
 from embedmerge.exporting.served import ServedEncoder
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 
 THREADS = 2

@@ -21,7 +21,7 @@ from typing import Any
 import embedmerge
 from embedmerge.atomic import write_json
 from embedmerge.reindexing.check import ENCODED, ROTATED, STAYING, TODAY
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 
 DOMAINS = ("scifact", "nfcorpus")
 SHARES = (0.1, 0.2, 0.3, 0.5, 1.0)

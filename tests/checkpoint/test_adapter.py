@@ -33,7 +33,7 @@ from embedmerge.checkpoint.reading import LowRank, TensorReader
 from embedmerge.checkpoint.tensors import widen
 from embedmerge.checkpoint.weights import tensors_in
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources, require_all_finite, source_encoder
 
 ALL = ["query", "key", "value", "dense"]

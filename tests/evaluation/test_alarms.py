@@ -6,7 +6,7 @@ from words import sentence
 
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.alarms import geometry, health, likeness
-from embedmerge.retrieval.encoder import normalised
+from embedmerge.retrieval.vectors import normalised
 
 RANDOM = np.random.default_rng(0)
 DOCUMENTS, DIMENSIONS = 120, 24

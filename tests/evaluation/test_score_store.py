@@ -15,7 +15,8 @@ from embedmerge.evaluation.scoring import score
 from embedmerge.evaluation.store import ScoreStore, ranked
 from embedmerge.evaluation.tasks import Task, open_tasks
 from embedmerge.retrieval.collection import read_collection
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from embedmerge.evaluation.scoring import score
 from embedmerge.evaluation.subsets import by_landscape, by_merging, probability_better, study_subsets
 from embedmerge.evaluation.tasks import open_tasks
 from embedmerge.retrieval.collection import read_collection
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import Example
 from embedmerge.weighting.ground import Retrieval

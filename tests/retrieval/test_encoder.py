@@ -12,7 +12,8 @@ from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.errors import EmbedmergeError
 from embedmerge.retrieval import encoder as encoder_module
 from embedmerge.retrieval.cache import EmbeddingCache
-from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncoderModel, EncodingSettings
 from embedmerge.sources import encoder_model
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.retrieval import settings as settings_module
 from embedmerge.retrieval.cache import EmbeddingCache
-from embedmerge.retrieval.encoder import Encoder, EncoderModel, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
 from embedmerge.retrieval.probe import TOLERANCE, Agreement, probe_texts
+from embedmerge.retrieval.settings import EncoderModel, EncodingSettings
 from embedmerge.sources import encoder_model
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from test_encoder import TEXTS, model
 from embedmerge.errors import EmbedmergeError
 from embedmerge.recipe import parse_recipe
 from embedmerge.retrieval.cache import EmbeddingCache
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import pytest
 
 from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 from embedmerge.statistics.stack import Stack
 from embedmerge.statistics.text import Text

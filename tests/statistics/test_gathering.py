@@ -11,7 +11,8 @@ from embedmerge.checkpoint.hub import locate
 from embedmerge.checkpoint.layout import open_checkpoint
 from embedmerge.checkpoint.reading import TensorReader
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+from embedmerge.retrieval.encoder import Encoder
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import encoder_model
 from embedmerge.statistics.fisher import diagonal_fisher
 from embedmerge.statistics.gathering import statistics_of

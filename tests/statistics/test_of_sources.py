@@ -9,7 +9,7 @@ from embedmerge.api import merge
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.of_sources import gather
 

@@ -10,7 +10,7 @@ import numpy as np
 from found_examples import write_examples_for
 from words import sentence
 
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import load_examples
 from embedmerge.weighting.ground import Retrieval

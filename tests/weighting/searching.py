@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from words import sentence
 
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import read_examples
 from embedmerge.weighting.strategy import Evidence, MethodChoice

@@ -9,7 +9,7 @@ import torch
 from words import sentence
 
 from embedmerge.retrieval.collection import read_collection
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import Text
 from embedmerge.weighting.block_terms import HARDEST, Align, Contrast, Keep, of_grounds

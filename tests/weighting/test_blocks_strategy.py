@@ -15,7 +15,8 @@ from words import sentence
 from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
-from embedmerge.retrieval.encoder import EncodingSettings, normalised
+from embedmerge.retrieval.settings import EncodingSettings
+from embedmerge.retrieval.vectors import normalised
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import load_texts
 from embedmerge.weighting.block_contest import Comparison, Difference

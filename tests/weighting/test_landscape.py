@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from words import WORDS
 
 from embedmerge.errors import EmbedmergeError
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.examples import Example
 from embedmerge.weighting.ground import Preservation, Retrieval

@@ -15,7 +15,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.modifiers import Modifiers
 from embedmerge.mixture import Mixture
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import Text
 from embedmerge.weighting.merged_forward import MergedForward

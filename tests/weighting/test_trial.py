@@ -14,7 +14,7 @@ from embedmerge.errors import EmbedmergeError
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.cache import EmbeddingCache
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.statistics.text import Text
 from embedmerge.weighting import trial

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedmerge.mixture import Mixture
-    from embedmerge.retrieval.encoder import Encoder, EncodingSettings
+    from embedmerge.retrieval.encoder import Encoder
+    from embedmerge.retrieval.settings import EncodingSettings
     from embedmerge.sources import Source
 
     Float32 = NDArray[np.float32]

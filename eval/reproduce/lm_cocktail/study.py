@@ -33,7 +33,7 @@ from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.cache import EmbeddingCache
 from embedmerge.retrieval.collection import Collection, read_collection
-from embedmerge.retrieval.encoder import EncodingSettings
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.pool import Pool
