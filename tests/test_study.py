@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 STUDY = Path(__file__).parents[1] / "eval" / "reproduce" / "lm_cocktail" / "study.py"
-OURS = ("embedmerge, 2 models", "embedmerge, 2 models, iso_linear")
+OURS = ("embedmerge, 2 models", "embedmerge, all merged first, as the base")
 
 
 @pytest.mark.slow

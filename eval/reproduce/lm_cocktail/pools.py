@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from embedmerge.retrieval.encoder import Encoder
 
 NEGATIVES = 7
-GUARD_DOCUMENTS = 500
-MINED_FROM = 1500  # documents of the train split that negatives are mined from
 
 
 def write_pool(study: Study, name: str, encoder: Encoder) -> Path:
@@ -33,7 +31,7 @@ def write_pool(study: Study, name: str, encoder: Encoder) -> Path:
     held = held[: study.setting.rows]
     texts = {identity: text[:CHARACTERS] for identity, text in train.texts.items()}
     right = [{texts[document] for document in train.qrels[pair.query_id]} for pair in held]
-    others = sorted(texts, key=lambda identity: draw("mined", name, identity))[:MINED_FROM]
+    others = sorted(texts, key=lambda identity: draw("mined", name, identity))[: study.setting.mined_from]
     documents = list(
         dict.fromkeys([pair.document for pair in held] + [texts[identity] for identity in others])
     )
@@ -78,7 +76,7 @@ def guard_task(study: Study, name: str) -> str:
         held = held[: study.setting.rows]
         relevant = {pair.query_id: identity_of[pair.document] for pair in held}
         drawn_others = sorted(texts, key=lambda identity: draw("guard", name, identity))
-        kept = list(dict.fromkeys([*relevant.values(), *drawn_others]))[:GUARD_DOCUMENTS]
+        kept = list(dict.fromkeys([*relevant.values(), *drawn_others]))[: study.setting.guarded]
         known = set(kept)
         write_task(
             folder,

@@ -45,6 +45,8 @@ class Setting:
         looked_at: Size of the strangers.
         tuning: Of the experts.
         rows: Training rows of each domain that are held out from tuning.
+        mined_from: Documents of a train split that negatives are mined from.
+        guarded: Documents of a domain's labelled task for a guard.
         sizes: Numbers of examples that weights are chosen from; the first is what is compared by target.
         seeds: Of the draws of examples.
         methods: Whose scale is swept; all that take the experts at once where empty.
@@ -59,6 +61,8 @@ class Setting:
     looked_at: Size
     tuning: Tuning
     rows: int
+    mined_from: int = 1500
+    guarded: int = 500
     sizes: tuple[int, ...] = (20, 5, 100)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ()
@@ -106,7 +110,10 @@ SMALL = Setting(
     looked_at=Size(queries=60, documents=200),
     tuning=Tuning(steps=16, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
     rows=48,
+    mined_from=400,
+    guarded=150,
     sizes=(20,),
     seeds=(0,),
-    methods=("linear", "iso_linear", "iso_cts", "ties"),
+    methods=AGAIN_METHODS,
+    ours=AGAIN,
 )
