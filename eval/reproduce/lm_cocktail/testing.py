@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHARES = np.round(np.linspace(0, 1, 41), 3)  # of the fine-tune, on the line from the base
 # Rows whose first draw is merged and encoded. Half and half is a midpoint, and exact as it is.
 TRUE_ROWS = (
+    "embedmerge, all merged first, as the base",
     "embedmerge, all merged first, guard with labels",
     "embedmerge, 2 models, iso_linear",
     "embedmerge, all, guard with labels",
