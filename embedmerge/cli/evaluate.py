@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedmerge.cli.options import Backend, DataDir, Device, Json, MaxLength, Precision
+from embedmerge.cli.options import Backend, DataDir, Devices, Json, MaxLength, Precision
 from embedmerge.errors import EmbedmergeError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def command(
     precision: Precision = "fp32",
     max_seq_length: MaxLength = None,
     backend: Backend = "torch",
-    device: Device = [],
+    device: Devices = [],
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

@@ -47,7 +47,8 @@ Backend = Annotated[
         help="torch, or onnx or openvino, for which each model is converted first: pays on large corpora.",
     ),
 ]
-Device = Annotated[
+Device = Annotated[str | None, typer.Option("--device", help="Torch device, such as cuda:0.")]
+Devices = Annotated[
     list[str],
     typer.Option("--device", help="Torch device, such as cuda:0; repeat to encode on several at a time."),
 ]

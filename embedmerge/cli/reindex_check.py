@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embedmerge.cli.options import DataDir, Device, Json, MaxLength, Precision
+from embedmerge.cli.options import DataDir, Devices, Json, MaxLength, Precision
 
 
 def command(
@@ -38,7 +38,7 @@ def command(
         int, typer.Option("--most-queries", help="Queries to ask; a sample of more.", min=1)
     ] = 2000,
     precision: Precision = "fp32",
-    device: Device = [],
+    device: Devices = [],
     max_seq_length: MaxLength = None,
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -72,7 +72,7 @@ def command(
     ] = [],
     test_data: TestData = False,
     precision: Precision = "fp32",
-    device: Device = [],
+    device: Device = None,
     pooling: Pooling = None,
     normalise: Normalise = None,
     output: Annotated[
@@ -107,7 +107,13 @@ def command(
         chosen = parse_strategy(strategy, stated)
         sources = named_sources(base, expert, target, pooling, normalise)
         by = MethodChoice(method, method_parameters(param))
-        choice = weigh(sources, chosen, encoding(precision, devices=device), screen.progress, method=by)
+        choice = weigh(
+            sources,
+            chosen,
+            encoding(precision, devices=[device] if device else []),
+            screen.progress,
+            method=by,
+        )
     facts = {**_facts(strategy, choice), "cost": asdict(meter.cost)}
     if output is not None:
         from embedmerge.atomic import write_json
