@@ -107,13 +107,8 @@ def command(
         chosen = parse_strategy(strategy, stated)
         sources = named_sources(base, expert, target, pooling, normalise)
         by = MethodChoice(method, method_parameters(param))
-        choice = weigh(
-            sources,
-            chosen,
-            encoding(precision, devices=[device] if device else []),
-            screen.progress,
-            method=by,
-        )
+        on = encoding(precision, devices=[device] if device else [])
+        choice = weigh(sources, chosen, on, screen.progress, method=by)
     facts = {**_facts(strategy, choice), "cost": asdict(meter.cost)}
     if output is not None:
         from embedmerge.atomic import write_json
