@@ -1,4 +1,4 @@
-"""How large the study is: as it is reported, and small enough for a quarter of an hour."""
+"""How large the study is: as it is reported, again with other experts, and small."""
 
 from __future__ import annotations
 

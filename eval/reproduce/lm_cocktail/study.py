@@ -179,7 +179,9 @@ def main() -> None:
     parser.add_argument("stage", choices=[*STAGES, "all"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EMBEDMERGE_DATA"))
-    parser.add_argument("--small", action="store_true", help="three harvested domains, a quarter of an hour")
+    parser.add_argument(
+        "--small", action="store_true", help="three harvested domains, some 2,000 CPU seconds"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of tuning; each has its own test queries")
     options = parser.parse_args()
     torch.set_num_threads(2)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def tables(study: Study) -> None:
     """Write `study.md` and the plots into the scratch folder."""
     scores = Scores(study)
-    parts = [summary(scores), by_target(scores), against_reference(scores), off_truth(study, scores)]
+    parts = [summary(scores), by_target(scores), against_reference(scores)]
+    parts += [by_kind(study, scores), weights_table(scores), off_truth(study, scores)]
     parts.append(ceilings(scores))
     if (study.work / "reach.json").exists():
         parts.append(by_budget(study, scores))
@@ -117,6 +118,50 @@ def against_reference(scores: Scores) -> str:
     return "\n".join(lines)
 
 
+def by_kind(study: Study, scores: Scores) -> str:
+    """Points to the base: at the worst target, on peers' domains, on collections that nobody tuned on."""
+    strangers = study.setting.others
+    heads = ["worst target's others", "peers' domains", "nobody's", *strangers]
+    lines = [f"| row | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    found = {"fine-tuned": {target: scores.alone[target] for target in scores.targets}}
+    for row in (LM_TWO, LM_ALL, *OURS):
+        chosen = scores.of_row(row, first_examples(scores, row)) if scores.of_row(row) else []
+        if chosen:
+            found[row] = {
+                target: np.mean([each["scores"] for each in chosen if each["target"] == target], axis=0)
+                for target in scores.targets
+            }
+    places = [scores.sets.index(name) for name in strangers]
+    for row, own_scores in found.items():
+        moved = {target: own - scores.alone["base"] for target, own in own_scores.items()}
+        worst = min(scores.outcome(target, own).forgetting for target, own in own_scores.items())
+        peers = fmean(
+            float(moved[target][scores.sets.index(peer)])
+            for target in scores.targets
+            for peer in scores.targets
+            if peer != target
+        )
+        alone = np.mean([own[places] for own in moved.values()], axis=0)
+        cells = [worst, peers, float(alone.mean()), *alone.tolist()]
+        lines.append(f"| {row} | {' | '.join(f'{cell:+.2f}' for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def weights_table(scores: Scores) -> str:
+    """The first draw's weights of the sources that got any, where few are weighed."""
+    rows = [row for row in scores.there(scores.sizes[0]) if OURS[row].experts == "target"]
+    lines = [f"| target | {' | '.join(rows)} |", "|---" * (1 + len(rows)) + "|"]
+    for target in scores.targets:
+        cells = []
+        for row in rows:
+            first = next(each for each in scores.of_row(row, scores.sizes[0]) if each["target"] == target)
+            cells.append(
+                ", ".join(f"{name} {weight:.2f}" for name, weight in first["weights"].items() if weight)
+            )
+        lines.append(f"| {target} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def ceilings(scores: Scores) -> str:
     """Gain kept by the best mixture that keeps the others, as only the test sets themselves can tell."""
     heads = [*(f"2 models, {method}" for method in scores.lines), *scores.ceilings]
@@ -165,14 +210,17 @@ def _at_share(scores: Scores, target: str, line: Sequence[Sequence[float]], shar
 def off_truth(study: Study, scores: Scores) -> str:
     """How far the surrogate was off for the mixtures that were really merged and encoded, row by row."""
     errors: dict[str, dict[Path, NDArray[np.float64]]] = defaultdict(dict)
+    true_outcomes: dict[str, dict[str, Outcome]] = defaultdict(dict)
     for choice in scores.choices:
         path = true_file(study, choice)
         if path.exists():
             true = json.loads(path.read_text(encoding="utf-8"))["scores"]
             errors[choice["row"]][path] = np.array(choice["scores"]) - true
+            true_outcomes[choice["row"]][choice["target"]] = scores.outcome(choice["target"], np.array(true))
     lines = [
-        "| row | encoded | off on a set, mean | at most | mean of sets, expected minus true |",
-        "|---|---|---|---|---|",
+        "| row | encoded | off on a set, mean | at most | mean of sets, expected minus true "
+        "| truly: gain kept, % | others |",
+        "|---" * 7 + "|",
     ]
     for row, by_mixture in errors.items():
         gaps = list(by_mixture.values())
@@ -180,6 +228,14 @@ def off_truth(study: Study, scores: Scores) -> str:
         means = np.mean(gaps, axis=1)
         lines.append(
             f"| {row} | {len(gaps)} | {sizes.mean():.2f} | {sizes.max():.2f} | "
-            f"{means.min():+.2f} to {means.max():+.2f} |"
+            f"{means.min():+.2f} to {means.max():+.2f} | {_truly(true_outcomes[row], len(scores.targets))} |"
         )
     return "\n".join(lines)
+
+
+def _truly(found: dict[str, Outcome], targets: int) -> str:
+    """Gain kept and others, where all targets were encoded."""
+    if len(found) < targets:
+        return " | "
+    outcomes = list(found.values())
+    return f"{gain_kept(outcomes):.0f} | {fmean(each.forgetting for each in outcomes):+.2f}"
