@@ -28,7 +28,6 @@ AGAIN = (
     "embedmerge, all merged first",
     "embedmerge, all merged first, as the base",
 )
-AGAIN_METHODS = ("linear", "iso_cts")
 
 
 @dataclass(frozen=True)
@@ -74,17 +73,14 @@ class Setting:
         return (*self.targets, *self.others)
 
     def again(self, seed: int) -> Setting:
-        """The same over with other experts and test queries further on: a few rows, one draw of each."""
+        """The same over with other experts and test queries further on, and guards without labels alone."""
         return replace(
             self,
             name=f"{self.name}-seed-{seed}".removeprefix("-"),
             strangers={},
             tests=replace(self.tests, skipped=self.tests.skipped + seed * self.tests.queries),
             tuning=replace(self.tuning, seed=seed),
-            sizes=self.sizes[:1],
-            seeds=self.seeds[:1],
-            methods=AGAIN_METHODS,
-            ours=AGAIN,
+            ours=(*AGAIN, "embedmerge, without the fine-tune"),
         )
 
 
@@ -114,6 +110,6 @@ SMALL = Setting(
     guarded=150,
     sizes=(20,),
     seeds=(0,),
-    methods=AGAIN_METHODS,
+    methods=("linear", "iso_cts"),
     ours=AGAIN,
 )
