@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from embedmerge.evaluation.suites import Sides, Suite, bundled_suites
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.merging.streaming import Arithmetic
 from embedmerge.mixture import SHARD_BYTES
+from embedmerge.recipe_paths import expanded, locate_paths, locate_tasks
 from embedmerge.retrieval.settings import Backend, EncodingSettings, Precision
 from embedmerge.sources import SourceSpec, short_name
 from embedmerge.statistics.text import require_fitting
@@ -25,7 +25,9 @@ from embedmerge.weighting.strategy import MethodChoice
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESERVED = ("uniform", "cocktail", "placebo", "chosen", "merged")
+ANCHOR = "anchor"
+RESERVED = ("uniform", "cocktail", "placebo", "chosen", "merged", ANCHOR)
+HALF_WAY = 0.5
 COPY = "configs/ has recipes to copy"
 
 
@@ -103,6 +105,25 @@ def _name_alone(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+class Anchor(_Part):
+    """What takes the base's place while weights are chosen: all experts merged first.
+
+    The fine-tune alone is then weighed against it, and the guard keeps what the peers know too.
+
+    Attributes:
+        name: A merging method that needs no text; `anchor: iso_cts` is short for it.
+        parameters: Its parameters and modifiers. Where no `scale` is given it stops half-way from the base.
+    """
+
+    name: str = "iso_cts"
+    parameters: dict[str, Any] = {}
+
+    @property
+    def choice(self) -> MethodChoice:
+        """Name and parameters."""
+        return MethodChoice(self.name, {"scale": HALF_WAY, **self.parameters})
+
+
 class Evaluation(Sides):
     """What the merged model is checked on, beside base, experts and uniform average.
 
@@ -165,6 +186,7 @@ class Recipe(_Part):
         title: Name in the report; the file's where left out.
         base: The model all experts were tuned from.
         experts: At least one.
+        anchor: What takes the base's place while weights are chosen; None for the base itself.
         method: How tensors are combined.
         weighting: How coefficients are chosen.
         evaluation: What the result is checked on.
@@ -175,6 +197,7 @@ class Recipe(_Part):
     title: str = ""
     base: Annotated[Base, BeforeValidator(_path_alone)]
     experts: tuple[Annotated[Expert, BeforeValidator(_path_alone)], ...] = Field(min_length=1)
+    anchor: Annotated[Anchor | None, BeforeValidator(_name_alone)] = None
     method: Annotated[Method, BeforeValidator(_name_alone)] = Method()
     weighting: Weighting
     evaluation: Evaluation = Evaluation()
@@ -192,10 +215,24 @@ class Recipe(_Part):
         if sum(expert.role == "target" for expert in self.experts) > 1:
             msg = "experts: two have the role target; one is the fine-tune in question, the others are peers"
             raise EmbedmergeError(msg)
-        arithmetic = Arithmetic.of(self.method.name, self.method.parameters, Coefficients.uniform(names))
+        self._require_fitting_anchor(names)
+        weighed = self.weighed
+        arithmetic = Arithmetic.of(self.method.name, self.method.parameters, Coefficients.uniform(weighed))
         require_fitting(arithmetic.spec, self.method.text)
-        self.weighting.require_consistent(names, self.method.choice)
+        self.weighting.require_consistent(weighed, self.method.choice)
         return self
+
+    def _require_fitting_anchor(self, names: list[str]) -> None:
+        if self.anchor is None:
+            return
+        if self.fine_tune is None or len(self.experts) < 2:
+            msg = "anchor: weighs the fine-tune against a merge of all experts; "
+            raise EmbedmergeError(f"{msg}give it an expert with the role target and a peer at least")
+        choice = self.anchor.choice
+        arithmetic = Arithmetic.of(choice.name, choice.parameters, Coefficients.experts_alone(names))
+        if arithmetic.spec.statistics is not None:
+            msg = f"anchor: {choice.name} needs text for its statistics; take a method that needs none"
+            raise EmbedmergeError(f"{msg}, such as iso_cts")
 
     def sources(self) -> list[SourceSpec]:
         """Base and experts, base first."""
@@ -205,6 +242,13 @@ class Recipe(_Part):
         base = self.base
         spec = SourceSpec(base.name, base.path, "base", base.revision, base.pooling, base.normalise)
         return [spec, *experts]
+
+    @property
+    def weighed(self) -> list[str]:
+        """Names of what weights are chosen for: base and experts, or the anchor and the fine-tune."""
+        if self.anchor and self.fine_tune:
+            return [ANCHOR, self.fine_tune]
+        return [spec.name for spec in self.sources()]
 
     @property
     def fine_tune(self) -> str | None:
@@ -224,7 +268,7 @@ def load_recipe(path: Path) -> Recipe:
     recipe = _validated(content, str(path))
     located = recipe.model_dump()
     located["title"] = recipe.title or path.stem
-    _locate_paths(located, path.parent)
+    locate_paths(located, path.parent)
     return _validated(located, str(path))
 
 
@@ -253,11 +297,11 @@ def read_suite(given: str | Path) -> Suite:
         EmbedmergeError: No such suite or file, not YAML, or a key it should not have.
     """
     known = bundled_suites()
-    path = known.get(str(given)) or Path(_expanded(str(given)))
+    path = known.get(str(given)) or Path(expanded(str(given)))
     content = read_mapping(path, f"a suite is a YAML file, or one of {', '.join(known)}")
     try:
         located = Suite.model_validate(content).model_dump()
-        _locate_tasks(located, path.parent)
+        locate_tasks(located, path.parent)
         return Suite.model_validate(located).with_languages()
     except ValidationError as error:
         raise _readable(error, str(path), Suite) from error
@@ -330,54 +374,3 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
-
-
-def _locate_paths(content: dict[str, Any], folder: Path) -> None:
-    """Turn paths that exist beside the recipe into paths that hold from anywhere."""
-    for source in (content["base"], *content["experts"]):
-        source["path"] = _near(source["path"], folder)
-    _locate_evidence(content["weighting"], folder)
-    if content["method"]["text"]:
-        content["method"]["text"] = str(folder / _expanded(content["method"]["text"]))
-    evaluation = content["evaluation"]
-    _locate_tasks(evaluation, folder)
-    if evaluation["suite"] and evaluation["suite"] not in bundled_suites():
-        evaluation["suite"] = str(folder / _expanded(evaluation["suite"]))
-
-
-def _locate_tasks(sides: dict[str, Any], folder: Path) -> None:
-    for side in ("target", "general"):
-        sides[side] = [
-            _near(task, folder) if isinstance(task, str) else {**task, "task": _near(task["task"], folder)}
-            for task in sides[side]
-        ]
-
-
-def _locate_evidence(weighting: dict[str, Any], folder: Path) -> None:
-    if weighting.get("examples"):
-        near = _near(weighting["examples"], folder)
-        weighting["examples"] = near if ":" in near else str(folder / near)
-    for place, file in (weighting.get("texts") or {}).items():
-        weighting["texts"][place] = str(folder / _expanded(file))
-    if weighting.get("journal"):
-        weighting["journal"] = str(folder / _expanded(weighting["journal"]))
-    guard = weighting.get("guard") or {}
-    if guard.get("text"):
-        guard["text"] = str(folder / _expanded(guard["text"]))
-    if guard.get("tasks"):
-        guard["tasks"] = [_near(task, folder) for task in guard["tasks"]]
-
-
-def _near(given: str, folder: Path) -> str:
-    """A path beside the recipe where there is one, else the name as it is: a hub id, a task."""
-    expanded = _expanded(given)
-    path, _, split = expanded.rpartition(":")
-    if (folder / expanded).exists():
-        return str(folder / expanded)
-    if path and (folder / path).exists():
-        return f"{folder / path}:{split}"
-    return expanded
-
-
-def _expanded(given: str) -> str:
-    return os.path.expandvars(os.path.expanduser(given))  # noqa: PTH111 - may be a hub id, not a path

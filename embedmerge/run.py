@@ -12,11 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import embedmerge
 from embedmerge.atomic import new_folder, write_json, write_text
 from embedmerge.checkpoint.hub import Location
 from embedmerge.checkpoint.layout import open_checkpoint
-from embedmerge.checkpoint.lineage import weights_sha256
 from embedmerge.diagnosis.diagnose import require_one_base
 from embedmerge.errors import EmbedmergeError
 from embedmerge.evaluation.compare import Comparison, compare
@@ -24,14 +22,13 @@ from embedmerge.evaluation.hub_datasets import hub_datasets
 from embedmerge.evaluation.store import ScoreStore
 from embedmerge.evaluation.suites import open_sides
 from embedmerge.evaluation.tasks import texts_of
-from embedmerge.lock import as_yaml, library_versions, lock, without_local_folders
+from embedmerge.lock import as_yaml, lock, without_local_folders
 from embedmerge.manifest import NAME as MANIFEST
 from embedmerge.manifest import manifest_of, read_manifest
 from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture, write_mixture
-from embedmerge.recipe import Recipe, read_suite
+from embedmerge.recipe import ANCHOR, Recipe, read_suite
 from embedmerge.report.card import render_card
-from embedmerge.report.document import Report, SourceRecord, WeightingRecord
 from embedmerge.report.html import render_html
 from embedmerge.report.queries import compared_queries
 from embedmerge.report.serialise import to_json
@@ -46,7 +43,8 @@ from embedmerge.run_folder import (
     link_tree,
     require_own,
 )
-from embedmerge.sources import open_sources, require_all_finite, short_name
+from embedmerge.run_report import document, not_as_asked
+from embedmerge.sources import Source, SourceSpec, open_sources, require_all_finite, short_name
 from embedmerge.stages import choose, data_folder, examine, method_texts, score_all
 from embedmerge.statistics.of_sources import gather
 from embedmerge.weighting.cocktail import TEMPERATURE, cocktail_weights
@@ -59,14 +57,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from embedmerge.checkpoint.layout import Checkpoint
-    from embedmerge.evaluation.alarms import Health
     from embedmerge.evaluation.scores import TaskScores
     from embedmerge.evaluation.tasks import Task
     from embedmerge.mixture import Written
+    from embedmerge.report.document import Report
     from embedmerge.report.queries import Queries
     from embedmerge.retrieval.precision import PrecisionChoice
-    from embedmerge.retrieval.settings import EncodingSettings
-    from embedmerge.sources import Source
     from embedmerge.statistics.text import Text
     from embedmerge.weighting.strategy import Strategy
 
@@ -127,8 +123,7 @@ def open_recipe(recipe: Recipe, data_dir: Path | None = None) -> Opened:
     may = recipe.weighting.may_see_test_data
     examples = read_examples(file, test_data=may) if file else ExampleSet([])
     method = recipe.method
-    names = [spec.name for spec in recipe.sources()]
-    texts = method_texts(method.choice, names, Path(method.text) if method.text else None)
+    texts = method_texts(method.choice, recipe.weighed, Path(method.text) if method.text else None)
     sources, warnings = open_sources(recipe.sources())
     named = recipe.evaluation
     suite = read_suite(named.suite) if named.suite else None
@@ -202,7 +197,7 @@ class _Run:
     def finish(self) -> Report:
         self._lock()
         choice = self._weigh()
-        merged = self._merge("merged", self._mixture(choice))
+        merged = self._merge("merged", self._mixture(choice), self._weighed)
         comparison, queries = self._compare(choice, merged) if self.opened.tasks else (None, None)
         report = self._report(choice, merged, comparison, queries)
         self._export(merged, report)
@@ -226,7 +221,7 @@ class _Run:
             return choice_from_json(json.loads(path.read_text(encoding="utf-8")))
         recipe = self.opened.recipe
         choice = choose(
-            self.opened.sources,
+            self._weighed,
             recipe.weighting,
             self.opened.examples,
             recipe.encoding.settings(),
@@ -238,15 +233,35 @@ class _Run:
         write_json(path, choice_to_json(choice))
         return choice
 
-    def _merge(self, name: str, mixture: Mixture) -> Checkpoint:
+    @cached_property
+    def _anchor(self) -> Checkpoint | None:
+        """All experts merged first, where the recipe says so."""
+        recipe, sources = self.opened.recipe, self.opened.sources
+        if recipe.anchor is None:
+            return None
+        coefficients = Coefficients.experts_alone([source.name for source in sources])
+        first = recipe.anchor.choice
+        mixture = Mixture(coefficients, first.name, dict(first.parameters), recipe.method.dtype)
+        return self._merge(ANCHOR, mixture, sources)
+
+    @cached_property
+    def _weighed(self) -> list[Source]:
+        """What weights are chosen for: base and experts, or the anchor and the fine-tune."""
+        sources, anchor = self.opened.sources, self._anchor
+        if anchor is None:
+            return sources
+        spec = SourceSpec(ANCHOR, str(anchor.folder), "base")
+        return [Source(spec, anchor), *(source for source in sources if source.role == "target")]
+
+    def _merge(self, name: str, mixture: Mixture, sources: Sequence[Source]) -> Checkpoint:
         self.watcher.stage(f"merge {name}")
         target = self.folder / CANDIDATES / name
         if not target.exists():  # it appears by renaming, so it is whole
-            self._write(name, mixture, target)
+            self._write(name, mixture, sources, target)
         return open_checkpoint(Location(name, target, None), name)
 
-    def _write(self, name: str, mixture: Mixture, target: Path) -> None:
-        sources, texts = self.opened.sources, self.opened.texts
+    def _write(self, name: str, mixture: Mixture, sources: Sequence[Source], target: Path) -> None:
+        texts = self.opened.texts
         settings = self.opened.recipe.encoding.settings()
         statistics = gather(sources, mixture, texts, settings, self.watcher.progress)
 
@@ -256,7 +271,7 @@ class _Run:
             ).write(folder)
 
         write_mixture(
-            self.opened.checkpoints,
+            [source.checkpoint for source in sources],
             mixture,
             target,
             statistics=statistics,
@@ -272,11 +287,12 @@ class _Run:
     def _controls(self, choice: Choice, merged: Checkpoint) -> Iterator[Checkpoint]:
         """What a choice has to beat: plain averages, whatever the recipe's method is, and a random step."""
         dtype = self.opened.recipe.method.dtype
-        names = [source.name for source in self.opened.sources]
-        yield self._merge("uniform", Mixture(Coefficients.uniform(names), dtype=dtype))
+        weighed = self._weighed
+        uniform = Coefficients.uniform([source.name for source in weighed])
+        yield self._merge("uniform", Mixture(uniform, dtype=dtype), weighed)
         if choice.losses and self.opened.recipe.weighting.strategy != "cocktail":
             weights = rounded(cocktail_weights(choice.losses, TEMPERATURE))
-            yield self._merge("cocktail", Mixture(Coefficients(weights), dtype=dtype))
+            yield self._merge("cocktail", Mixture(Coefficients(weights), dtype=dtype), weighed)
         yield self._placebo(merged)
 
     def _placebo(self, merged: Checkpoint) -> Checkpoint:
@@ -284,12 +300,13 @@ class _Run:
         target = self.folder / CANDIDATES / "placebo"
         if not target.exists():
             with new_folder(target) as beside:
-                write_placebo(self.opened.checkpoints[0], merged, beside)
+                write_placebo(self._weighed[0].checkpoint, merged, beside)
                 (beside / MANIFEST).unlink()  # it is the mixture's
         return open_checkpoint(Location("placebo", target, None), "placebo")
 
     def _compare(self, choice: Choice, merged: Checkpoint) -> tuple[Comparison, Queries]:
-        models = (*self.opened.checkpoints, *self._controls(choice, merged), merged)
+        anchor = [self._anchor] if self._anchor else []
+        models = (*self.opened.checkpoints, *anchor, *self._controls(choice, merged), merged)
         scores = {checkpoint.name: self._score(checkpoint) for checkpoint in models}
         base = self.opened.sources[0].name
         texts = texts_of(self.opened.tasks)
@@ -310,8 +327,8 @@ class _Run:
         self.watcher.stage("report")
         settings = self.opened.recipe.encoding.settings()
         health = examine(merged, self.opened.checkpoints, self.opened.tasks, settings)
-        report = _document(self.opened, choice, merged, comparison, health)
-        notes = (*report.notes, *_not_as_asked(self.precisions, settings))
+        report = document(self.opened, choice, merged, comparison, health, self._anchor)
+        notes = (*report.notes, *not_as_asked(self.precisions, settings))
         report = replace(report, queries=queries, notes=notes)
         write_json(self.folder / "report.json", to_json(report))
         write_text(self.folder / "report.html", render_html(report))
@@ -329,65 +346,6 @@ class _Run:
             (beside / "README.md").write_text(card, encoding="utf-8")
             (beside / LOCK).write_text(locked, encoding="utf-8")
             read_manifest(beside).covering(beside).write(beside)
-
-
-def _not_as_asked(precisions: dict[str, PrecisionChoice], settings: EncodingSettings) -> Iterator[str]:
-    """Models that do not bear what all were to be encoded in."""
-    for name, found in precisions.items():
-        if found.bf16 != settings.bf16:
-            yield f"{name}: encoded in {found}"
-
-
-def _document(
-    opened: Opened,
-    choice: Choice,
-    merged: Checkpoint,
-    comparison: Comparison | None,
-    health: Health | None,
-) -> Report:
-    recipe = opened.recipe
-    settings = recipe.encoding.settings()
-    weighting = recipe.weighting.model_dump(
-        mode="json", exclude={"strategy", "examples", "weights"}, exclude_none=True
-    )
-    by_tensor = choice.coefficients.by_tensor
-    weighting.update({"by_tensor": by_tensor} if by_tensor else {})
-    return Report(
-        tool=f"embedmerge {embedmerge.__version__}",
-        title=recipe.title or "embedmerge run",
-        method=recipe.method.name,
-        method_parameters=dict(recipe.method.parameters if choice.parameters is None else choice.parameters),
-        sources=tuple(_source_record(source) for source in opened.sources),
-        weighting=WeightingRecord(
-            recipe.weighting.strategy,
-            weighting,
-            len(opened.examples.examples),
-            choice.losses,
-            choice.losses_se,
-            choice.selection,
-        ),
-        weights=choice.coefficients.weights,
-        comparison=comparison,
-        encoding={
-            "precision": "bf16" if settings.bf16 else "fp32",
-            "max_seq_length": settings.max_seq_length or merged.max_seq_length,
-        },
-        notes=(*opened.notes, *(health.alarms if health else ())),
-        model_sha256=weights_sha256(merged),
-        versions=library_versions(),
-    )
-
-
-def _source_record(source: Source) -> SourceRecord:
-    location = source.checkpoint.location
-    return SourceRecord(
-        name=source.name,
-        role=source.role,
-        location=location.given,
-        revision=location.revision,
-        sha256=source.weights_sha256,
-        license=source.checkpoint.license,
-    )
 
 
 def _published(source: Source) -> str:

@@ -10,7 +10,7 @@ from embedmerge.report import wording
 from embedmerge.weighting.selection import Estimate
 
 if TYPE_CHECKING:
-    from embedmerge.report.document import WeightingRecord
+    from embedmerge.report.document import Report, WeightingRecord
     from embedmerge.weighting.selection import Candidate, Selection
 
 APPROXIMATE = "≈"
@@ -73,6 +73,19 @@ def nats(value: float) -> str:
     ('0.026', '0.000')
     """
     return wording.weight(value)
+
+
+def anchored(report: Report) -> str:
+    """What took the base's place while weights were chosen, in words; nothing where nothing did."""
+    if report.anchor is None:
+        return ""
+    anchor = report.anchor
+    experts = wording.counted(len(report.sources) - 1, "expert")
+    how = f"{anchor.method} ({wording.settings(anchor.parameters)})"
+    return (
+        f"All {experts} were merged first, by {how}. Weights were chosen against that, the {anchor.name}: it "
+        "is the base where weights and the way to them are told. Models are compared with the base itself."
+    )
 
 
 def in_brief(selection: Selection) -> str:

@@ -33,6 +33,23 @@ class SourceRecord:
 
 
 @dataclass(frozen=True)
+class AnchorRecord:
+    """What took the base's place while weights were chosen: all experts merged first.
+
+    Attributes:
+        name: As the weights and the comparison name it.
+        method: Merging method.
+        parameters: Its parameters and modifiers.
+        sha256: Digest over its weight files.
+    """
+
+    name: str
+    method: str
+    parameters: dict[str, Any]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class WeightingRecord:
     """How the weights were chosen.
 
@@ -64,13 +81,15 @@ class Report:
         method_parameters: Its parameters.
         sources: Base first, then the experts in the recipe's order.
         weighting: How the weights were chosen.
-        weights: Weight of every source, by name, in the order of `sources`.
+        weights: Weight of every source, by name, in the order of `sources`; where there is an anchor, its own
+            and the fine-tune's.
         comparison: Scores of all models, or None where the recipe names no task.
         encoding: Settings the texts were encoded with (precision, maximum length).
         notes: Things found on the way that the reader should know, such as qrels that name unknown documents.
         model_sha256: Digest over the merged model's weight files.
         versions: Versions of the libraries that made the numbers.
         queries: Queries one by one, base against merged; None where there are none or they were not kept.
+        anchor: What took the base's place while weights were chosen; None where nothing did.
     """
 
     tool: str
@@ -86,8 +105,15 @@ class Report:
     model_sha256: str
     versions: dict[str, str]
     queries: Queries | None = None
+    anchor: AnchorRecord | None = None
 
     @property
     def fine_tune(self) -> str | None:
         """Name of the target expert; None where there is none."""
         return next((source.name for source in self.sources if source.role == "target"), None)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The role of everything that was merged or is weighed, by name."""
+        roles = {source.name: source.role for source in self.sources}
+        return roles if self.anchor is None else {**roles, self.anchor.name: "merged first"}

@@ -147,7 +147,7 @@ def render_html(report: Report) -> str:
         shapes=SHAPES,
         **_choice(report),
         shares=_shares(report.weights),
-        roles={source.name: source.role for source in report.sources},
+        roles=report.roles,
         colours={name: place % COLOURS for place, name in enumerate(report.weights)},
         queries=queries.script_data(report.queries) if report.queries else None,
         flips=_flips(report),

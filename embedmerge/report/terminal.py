@@ -226,12 +226,13 @@ def print_report(report: Report, console: Console) -> None:
         console: Where to print.
     """
     selection = report.weighting.selection
-    roles = {source.name: source.role for source in report.sources}
     parts: list[RenderableType] = [
         Text(wording.one_line(report.title), style="bold"),
         _chosen(report),
-        Padding(_weights_table(report.weights, roles, {"as good": _as_good(selection)}), (1, 0)),
+        Padding(_weights_table(report.weights, report.roles, {"as good": _as_good(selection)}), (1, 0)),
     ]
+    if report.anchor is not None:
+        parts += [Text(choosing.anchored(report)), Text("")]
     if selection is not None:
         parts += [Text(choosing.in_brief(selection)), Text("")]
     by_block = block_weights(report)
