@@ -58,6 +58,7 @@ class Scores:
         self.alone = {name: np.array(scores) for name, scores in record["alone"].items()}
         self.choices: list[dict[str, Any]] = record["choices"]
         self.ceilings: dict[str, dict[str, list[float]]] = record["ceilings"]
+        self.triangles: dict[str, list[list[list[float]]]] = record["triangles"]
         self.lines: dict[str, dict[str, list[list[float]]]] = record["lines"]
 
     def outcome(self, target: str, scores: Float64) -> Outcome:

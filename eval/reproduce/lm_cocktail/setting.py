@@ -50,6 +50,8 @@ class Setting:
         seeds: Of the draws of examples.
         methods: Whose scale is swept; all that take the experts at once where empty.
         ours: Rows of ours; all where empty.
+        confirmed: Rows whose first draw is really merged and encoded. Half and half is a midpoint, and exact
+            as it is.
     """
 
     name: str
@@ -66,6 +68,15 @@ class Setting:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = (
+        "embedmerge, all merged first, as the base",
+        "embedmerge, all merged first, guard with labels",
+        "embedmerge, 2 models, iso_linear",
+        "embedmerge, all, guard with labels",
+        "LM_Cocktail, all",
+        "embedmerge, 2 models",
+        "embedmerge, all",
+    )
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -102,8 +113,8 @@ SMALL = Setting(
     targets=("torch", "scipy", "sklearn"),
     others=("numpy", "transformers"),
     strangers={},
-    tests=Size(queries=60, documents=200),
-    looked_at=Size(queries=60, documents=200),
+    tests=Size(queries=50, documents=100),
+    looked_at=Size(queries=50, documents=100),
     tuning=Tuning(steps=16, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
     rows=48,
     mined_from=400,
@@ -112,4 +123,5 @@ SMALL = Setting(
     seeds=(0,),
     methods=("linear", "iso_cts"),
     ours=AGAIN,
+    confirmed=("embedmerge, all merged first, as the base", "embedmerge, 2 models"),
 )

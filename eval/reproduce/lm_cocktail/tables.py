@@ -11,6 +11,7 @@ import numpy as np
 from ceilings import LOSSES
 from choose import LM_ALL, LM_TWO, OURS
 from fronts import front_table
+from hindsight import hindsight_table
 from outcomes import Outcome, Scores, first_examples, gain_kept, verdict
 from plots import plot_fronts, plot_rows
 from scales import scale_table
@@ -30,6 +31,8 @@ def tables(study: Study) -> None:
     parts = [summary(scores), by_target(scores), against_reference(scores)]
     parts += [by_kind(study, scores), weights_table(scores), off_truth(study, scores)]
     parts.append(ceilings(scores))
+    if scores.triangles:
+        parts.append(hindsight_table(scores))
     if (study.work / "reach.json").exists():
         parts.append(by_budget(study, scores))
     parts += [front_table(study, scores), scale_table(study, scores)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ceilings import best_of_pool
 from choose import FEW, LM_ALL, key_of, read_choices
+from hindsight import triangle
 
 from embedmerge.atomic import write_json
 from embedmerge.weighting.ground import Retrieval
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
 
 
 SHARES = np.round(np.linspace(0, 1, 41), 3)  # of the fine-tune, on the line from the base
-# Rows whose first draw is merged and encoded. Half and half is a midpoint, and exact as it is.
-TRUE_ROWS = (
-    "embedmerge, all merged first, as the base",
-    "embedmerge, all merged first, guard with labels",
-    "embedmerge, 2 models, iso_linear",
-    "embedmerge, all, guard with labels",
-    LM_ALL,
-    "embedmerge, 2 models",
-    "embedmerge, all",
-)
 
 
 @dataclass(frozen=True)
@@ -100,6 +91,7 @@ def test(study: Study) -> None:
     """Score base, experts, the lines between them, and every choice."""
     choices = read_choices(study)
     record: dict[str, Any] = {"sets": list(study.tests()), "lines": {}, "ceilings": {}, "choices": choices}
+    record["triangles"] = {}
     for world, own in worlds_of(study, choices).items():
         tests = Tests(study, world)
         places = [record["sets"].index(name) for name in world.experts]
@@ -107,7 +99,9 @@ def test(study: Study) -> None:
             found = best_of_pool(tests.of_vectors, len(tests.names), places)
             label = f"2 models and {world.pool} of all" if world.pool else "all, linear"
             record["ceilings"].setdefault(label, {}).update(zip(world.experts, found, strict=True))
-        if not world.pool:
+        if world.pool:
+            record["triangles"] |= {target: triangle(tests, world.pool, target) for target in world.experts}
+        else:
             record["lines"][world.method] = {target: tests.line(target) for target in world.experts}
         if world == World(study.setting.targets):
             alone = tests.scores([{name: 1.0} for name in tests.names])
@@ -120,7 +114,7 @@ def test(study: Study) -> None:
 def truth(study: Study) -> None:
     """Merge and encode the first draw of some rows."""
     first = [choice for choice in read_choices(study) if is_first(study, choice)]
-    wanted = [choice for row in TRUE_ROWS for choice in first if choice["row"] == row]
+    wanted = [choice for row in study.setting.confirmed for choice in first if choice["row"] == row]
     missing = [choice for choice in wanted if not true_file(study, choice).exists()]
     for world, own in worlds_of(study, missing).items():
         tests = Tests(study, world)
