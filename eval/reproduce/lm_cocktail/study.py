@@ -3,7 +3,8 @@
     python eval/reproduce/lm_cocktail/study.py STAGE --work FOLDER --data-dir FOLDER
 
 Stages, each resumable: tune, encode, calibrate, choose, scales,
-encode-tests, test, truth, fronts, tables; `all` runs them in turn.
+encode-tests, test, truth, fronts, blocks, tables; `all` runs them in turn,
+but for blocks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from blocks import blocks
 from calibrate import calibrate
 from choose import FEW, OURS, choose, rows_of
 from domains import Pair, tested_queries, training_rows, write_cut
@@ -38,6 +40,7 @@ from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.pool import Pool
 from embedmerge.weighting.strategy import MethodChoice
+from embedmerge.weighting.trial import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +87,10 @@ class Study:
     def trials(self, sources: Sequence[Source]) -> RememberingTrials:
         """Encoders that share one memory."""
         return RememberingTrials(sources, SETTINGS, EmbeddingCache.of_user())
+
+    def forgetful(self, sources: Sequence[Source]) -> Trials:
+        """The same with encoders as they are."""
+        return Trials(sources, SETTINGS, EmbeddingCache.of_user())
 
     def write_pools(self) -> None:
         """Mine the examples' negatives."""
@@ -187,7 +194,7 @@ def main() -> None:
     torch.set_num_threads(2)
     setting = SMALL if options.small else REPORTED
     study = Study(options.work, options.data_dir, setting.again(options.seed) if options.seed else setting)
-    for name in STAGES if options.stage == "all" else [options.stage]:
+    for name in ALL if options.stage == "all" else [options.stage]:
         STAGES[name](study)
 
 
@@ -212,8 +219,10 @@ STAGES = {
     "test": test,
     "truth": truth,
     "fronts": fronts,
+    "blocks": blocks,
     "tables": tables,
 }
+ALL = [name for name in STAGES if name != "blocks"]  # which takes longer than all the rest of a small study
 
 if __name__ == "__main__":
     main()

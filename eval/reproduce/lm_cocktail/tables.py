@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
+from blocks import block_table
 from ceilings import LOSSES
 from choose import LM_ALL, LM_TWO, OURS
 from fronts import front_table
@@ -35,6 +36,8 @@ def tables(study: Study) -> None:
         parts.append(hindsight_table(scores))
     if (study.work / "reach.json").exists():
         parts.append(by_budget(study, scores))
+    if (study.work / "blocks").exists():
+        parts.append(block_table(study, scores))
     parts += [front_table(study, scores), scale_table(study, scores)]
     (study.work / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print("\n\n".join(parts))

@@ -11,6 +11,8 @@ from choose import FEW, LM_ALL, key_of, read_choices
 from hindsight import triangle
 
 from embedmerge.atomic import write_json
+from embedmerge.merging.coefficients import Coefficients
+from embedmerge.mixture import Mixture
 from embedmerge.weighting.ground import Retrieval
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.landscape import Landscape
@@ -59,9 +61,8 @@ class Tests:
         sources = study.sources(*world.experts, pool=world.pool)
         self.names = [source.name for source in sources]
         grounds = [Retrieval(name, pool) for name, pool in study.tests().items()]
-        self.landscape = Landscape(
-            study.trials(sources), grounds, Guard(most=8).grounds(), MethodChoice(world.method)
-        )
+        self.trials = study.trials(sources)
+        self.landscape = Landscape(self.trials, grounds, Guard(most=8).grounds(), MethodChoice(world.method))
         edges = self.landscape.mesh.edges
         self.landscape.bend(edges if world.pool else [edge for edge in edges if 0 in edge])
 
@@ -76,6 +77,14 @@ class Tests:
     def true_scores(self, weights: dict[str, float]) -> Float64:
         """nDCG@10 of one really merged mixture on each set, shape (sets,)."""
         embedded = self.landscape.merged(self.vector(weights))
+        return self.landscape.judged(embedded).target.by_ground[:, 0]
+
+    def true_scores_of(self, coefficients: Coefficients) -> Float64:
+        """The same for coefficients that may differ from block to block."""
+        weights = {name: coefficients.weights.get(name, 0.0) for name in self.names}
+        mixture = Mixture(Coefficients(weights, coefficients.by_tensor), dtype="float32")
+        with self.trials.of_mixture(mixture) as encoder:
+            embedded = self.landscape.encoded(encoder)
         return self.landscape.judged(embedded).target.by_ground[:, 0]
 
     def line(self, target: str) -> list[list[float]]:
