@@ -203,7 +203,7 @@ def lm_cocktail(study: Study, examples: Sequence[Example]) -> dict[str, float]:
         "encoder",
         rows,
         temperature=TEMPERATURE,
-        max_input_length=128,
+        max_input_length=study.setting.tuning.max_seq_length,
     )
     return {name: round(float(weight), 6) for name, weight in zip(folders, weights, strict=True)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.tuning import Tuning
 
 
@@ -79,6 +80,11 @@ class Setting:
     )
 
     @property
+    def encoding(self) -> EncodingSettings:
+        """How texts are encoded: cut where the experts' training pairs were."""
+        return EncodingSettings(precision="auto", max_seq_length=self.tuning.max_seq_length)
+
+    @property
     def collections(self) -> tuple[str, ...]:
         """Everything with a test set."""
         return (*self.targets, *self.others)
@@ -111,11 +117,11 @@ REPORTED = Setting(
 SMALL = Setting(
     name="small",
     targets=("torch", "scipy", "sklearn"),
-    others=("numpy", "transformers"),
+    others=("numpy",),
     strangers={},
-    tests=Size(queries=50, documents=100),
-    looked_at=Size(queries=50, documents=100),
-    tuning=Tuning(steps=16, batch_size=32, learning_rate=4e-4, max_seq_length=128, seed=0),
+    tests=Size(queries=60, documents=200),
+    looked_at=Size(queries=60, documents=200),
+    tuning=Tuning(steps=16, batch_size=32, learning_rate=4e-4, max_seq_length=64, seed=0),
     rows=48,
     mined_from=400,
     guarded=150,

@@ -35,7 +35,6 @@ from embedmerge.merging.coefficients import Coefficients
 from embedmerge.mixture import Mixture
 from embedmerge.retrieval.cache import EmbeddingCache
 from embedmerge.retrieval.collection import Collection, read_collection
-from embedmerge.retrieval.settings import EncodingSettings
 from embedmerge.sources import SourceSpec, open_sources
 from embedmerge.weighting.guard import Guard
 from embedmerge.weighting.pool import Pool
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 
     from embedmerge.sources import Source
     from embedmerge.weighting.examples import Example
-
-SETTINGS = EncodingSettings(precision="auto", max_seq_length=128)
 
 
 class Study:
@@ -86,11 +83,11 @@ class Study:
 
     def trials(self, sources: Sequence[Source]) -> RememberingTrials:
         """Encoders that share one memory."""
-        return RememberingTrials(sources, SETTINGS, EmbeddingCache.of_user())
+        return RememberingTrials(sources, self.setting.encoding, EmbeddingCache.of_user())
 
     def forgetful(self, sources: Sequence[Source]) -> Trials:
         """The same with encoders as they are."""
-        return Trials(sources, SETTINGS, EmbeddingCache.of_user())
+        return Trials(sources, self.setting.encoding, EmbeddingCache.of_user())
 
     def write_pools(self) -> None:
         """Mine the examples' negatives."""
@@ -187,7 +184,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("EMBEDMERGE_DATA"))
     parser.add_argument(
-        "--small", action="store_true", help="three harvested domains, some 2,000 CPU seconds"
+        "--small", action="store_true", help="three harvested domains, some 1,000 CPU seconds"
     )
     parser.add_argument("--seed", type=int, default=0, help="of tuning; each has its own test queries")
     options = parser.parse_args()
