@@ -36,9 +36,10 @@ def tables(study: Study) -> None:
         parts.append(hindsight_table(scores))
     if (study.work / "reach.json").exists():
         parts.append(by_budget(study, scores))
-    if (study.work / "blocks").exists():
-        parts.append(block_table(study, scores))
-    parts += [front_table(study, scores), scale_table(study, scores)]
+    parts.append(front_table(study, scores))
+    for folder, table in (("blocks", block_table), ("scales", scale_table)):
+        if list((study.work / folder).glob("*.json")):
+            parts.append(table(study, scores))
     (study.work / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print("\n\n".join(parts))
     plot_rows(scores, study.work / "study.png")
