@@ -146,10 +146,10 @@ def chosen(study: Study, row: str, target: str, examples: Sequence[Example]) -> 
     rule = OURS[row]
     experts = {"target": [target], "all": list(targets), "peers": peers}[rule.experts]
     tasks = {
-        "text": (),
-        "domains": tuple(guard_task(study, name) for name in peers),
-        "strangers": tuple(study.stranger_tasks()),
-    }[rule.guard]
+        "text": tuple,
+        "domains": lambda: tuple(guard_task(study, name) for name in peers),
+        "strangers": lambda: tuple(study.stranger_tasks()),
+    }[rule.guard]()
     if rule.anchored:
         assert rule.pool
         found = guarded(study, rule, study.anchored(target, rule.pool), examples, Guard(tasks=tasks))
