@@ -82,7 +82,8 @@ def plot_fronts(study: Study, scores: Scores, path: Path) -> None:
                 axis.plot(others, own, color=colours[method], lw=1.6, label=method, zorder=2)
             else:
                 axis.plot(others, own, color="0.78", lw=0.8, zorder=1)
-        axis.plot([], [], color="0.78", label="other methods")
+        if set(found) - {LINEAR, *colours}:
+            axis.plot([], [], color="0.78", label="other methods")
     _finish(figure, path)
 
 
