@@ -215,13 +215,14 @@ class _Run:
             raise EmbedmergeError(msg)
 
     def _weigh(self) -> Choice:
+        sources = self._weighed
         self.watcher.stage("weigh")
         path = self.folder / WEIGHTS
         if path.exists():
             return choice_from_json(json.loads(path.read_text(encoding="utf-8")))
         recipe = self.opened.recipe
         choice = choose(
-            self._weighed,
+            sources,
             recipe.weighting,
             self.opened.examples,
             recipe.encoding.settings(),
